@@ -1,0 +1,166 @@
+"""The base of every descriptor: structures in, one row of features per structure out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from kernchem.elements import formula, symbol
+from kernchem.errors import UnknownElementError
+from kernchem.structures import Structures, as_structures
+
+__all__ = ["Descriptor"]
+
+
+class Descriptor(ABC, TransformerMixin, BaseEstimator):
+    """Base class of global descriptors.
+
+    ``fit`` learns sizes and elements and nothing else; ``transform`` gives an array
+    ``(n_structures, n_features)`` in float64. A subclass implements the five hooks below, and sets
+    :attr:`citation` and :attr:`recommended_kernel`.
+
+    Attributes
+    ----------
+    elements_ : tuple of int
+        Atomic numbers seen in ``fit``; a structure with another one is refused by ``transform``.
+    n_features_out_ : int
+        Number of columns of the features.
+    """
+
+    #: Where the descriptor was published, with its DOI.
+    citation: str
+    #: Name of the vector kernel that suits the features (``kernchem.kernels``).
+    recommended_kernel: str
+
+    elements_: tuple[int, ...]
+    n_features_out_: int
+
+    @abstractmethod
+    def _learn(self, structures: Structures) -> None:
+        """Learn the layout and set ``n_features_out_``; ``elements_`` is set already."""
+
+    @abstractmethod
+    def _require_fit(self, structures: Structures) -> None:
+        """Raise LayoutError, naming the molecule, if one of them does not fit the layout."""
+
+    @abstractmethod
+    def _compute(self, structures: Structures) -> npt.NDArray[np.float64]:
+        """Return the features of structures that fit the layout."""
+
+    @abstractmethod
+    def _feature_names(self) -> list[str]:
+        """Return the name of each column."""
+
+    @abstractmethod
+    def _widen(self, structures: Structures) -> tuple[Descriptor, npt.NDArray[np.int64]]:
+        """Return a fitted copy that also holds ``structures``, and where the old columns go."""
+
+    def fit(self, X: Any, y: Any = None) -> Descriptor:
+        """Learn the sizes and elements of a set of molecules.
+
+        Parameters
+        ----------
+        X : Structures or sequence of ase.Atoms
+            Molecules.
+        y : ignored
+            Present for scikit-learn.
+
+        Returns
+        -------
+        Descriptor
+            This object.
+        """
+        structures = as_structures(X)
+        self.elements_ = structures.elements
+        self._learn(structures)
+        return self
+
+    def transform(self, X: Any) -> npt.NDArray[np.float64]:
+        """Return the features of molecules.
+
+        Parameters
+        ----------
+        X : Structures or sequence of ase.Atoms
+            Molecules of the elements and sizes seen in ``fit``.
+
+        Returns
+        -------
+        array (n_structures, n_features)
+            Features in float64.
+
+        Raises
+        ------
+        UnknownElementError
+            If a molecule holds an element that was absent in ``fit``.
+        LayoutError
+            If a molecule does not fit the layout learnt in ``fit``.
+        """
+        check_is_fitted(self, "n_features_out_")
+        structures = as_structures(X)
+        self._require_known_elements(structures)
+        self._require_fit(structures)
+        return self._compute(structures)
+
+    def widened(self, X: Any) -> tuple[Descriptor, npt.NDArray[np.int64]]:
+        """Return this descriptor with a layout that also holds ``X``.
+
+        Features under the old layout equal those under the new one at the returned columns, and
+        all other new columns are zero for the old molecules. An estimator that owns a descriptor
+        uses this to predict molecules larger than those it was trained on.
+
+        Parameters
+        ----------
+        X : Structures or sequence of ase.Atoms
+            Molecules of the elements seen in ``fit``, of any size.
+
+        Returns
+        -------
+        descriptor : Descriptor
+            This object if ``X`` fits already, else a fitted copy with a wider layout.
+        columns : array (n_features,)
+            New position of each old column.
+        """
+        check_is_fitted(self, "n_features_out_")
+        structures = as_structures(X)
+        self._require_known_elements(structures)
+        return self._widen(structures)
+
+    def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
+        """Return the names of the columns of the features.
+
+        Parameters
+        ----------
+        input_features : ignored
+            Present for scikit-learn.
+
+        Returns
+        -------
+        array (n_features,) of str
+            One name per column.
+        """
+        check_is_fitted(self, "n_features_out_")
+        return np.array(self._feature_names(), dtype=object)
+
+    def _require_known_elements(self, structures: Structures) -> None:
+        foreign = ~np.isin(structures.numbers, self.elements_)
+        if not foreign.any():
+            return
+        atom = int(np.flatnonzero(foreign)[0])
+        k = int(np.searchsorted(structures.offsets, atom, side="right")) - 1
+        known = " ".join(symbol(number) for number in self.elements_)
+        raise UnknownElementError(
+            f"structure {k} ({formula(structures[k].numbers)}): element "
+            f"{symbol(structures.numbers[atom])} was absent when {type(self).__name__} was fitted "
+            f"(elements {known}); fit on molecules that contain it, or drop this one"
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.no_validation = True
+        return tags

@@ -1,0 +1,58 @@
+"""Chemical elements: symbols, atomic numbers and covalent radii."""
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+
+from kernchem.errors import UnknownElementError
+
+__all__ = ["MAX_ATOMIC_NUMBER", "atomic_number", "covalent_radii", "formula", "symbol"]
+
+MAX_ATOMIC_NUMBER = 118
+
+
+def symbol(number: int) -> str:
+    """Return the symbol of an atomic number (1 to 118)."""
+    from ase.data import chemical_symbols
+
+    return str(chemical_symbols[int(number)])
+
+
+def atomic_number(symbol: str) -> int:
+    """Return the atomic number of an element symbol."""
+    from ase.data import atomic_numbers
+
+    try:
+        number = atomic_numbers[symbol]
+    except KeyError:
+        number = 0
+    if number == 0:
+        raise UnknownElementError(
+            f"{symbol!r} is not an element symbol; write it as in the periodic table, e.g. 'Cl'"
+        )
+    return int(number)
+
+
+def formula(numbers: npt.ArrayLike) -> str:
+    """Return a chemical formula in Hill order, e.g. ``C2H6O``."""
+    from ase.formula import Formula
+
+    symbols = [symbol(number) for number in np.asarray(numbers).ravel()]
+    return str(Formula.from_list(symbols).format("hill"))
+
+
+@functools.cache
+def covalent_radii() -> npt.NDArray[np.float64]:
+    """Return covalent radii in angstrom, indexed by atomic number.
+
+    The values are those of Cordero et al., Dalton Trans. 2832 (2008),
+    https://doi.org/10.1039/b801115j; elements they do not list carry NaN.
+    """
+    from ase.data import covalent_radii as radii
+    from ase.data import missing
+
+    table = np.array(radii[: MAX_ATOMIC_NUMBER + 1], dtype=float)
+    table[table == missing] = np.nan
+    table.flags.writeable = False
+    return table
