@@ -310,7 +310,9 @@ class Structures(Sequence[Structure]):
 
         sizes = [int(mask.sum()) for mask in masks]
         return cls(
-            np.concatenate([row[mask] for row, mask in zip(per_structure_numbers, masks, strict=True)])
+            np.concatenate(
+                [row[mask] for row, mask in zip(per_structure_numbers, masks, strict=True)]
+            )
             if masks
             else np.zeros(0, dtype=np.int64),
             flat(positions, "positions"),

@@ -1,0 +1,38 @@
+"""Fixtures shared by the whole suite."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def reference_data():
+    """Folder of the reference data; tests that need it are skipped where it is absent."""
+    folder = os.environ.get("KERNCHEM_REFERENCE_DATA")
+    if not folder:
+        pytest.skip("KERNCHEM_REFERENCE_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture
+def rng():
+    """Random numbers with a fixed seed."""
+    return np.random.default_rng(20261121)
+
+
+@pytest.fixture(scope="session")
+def molecules():
+    """Sixteen small molecules of C, H, N, O from ASE's G2 collection."""
+    from ase.build import molecule
+
+    from kernchem.structures import Structures
+
+    names = (
+        "H2O NH3 CH4 HCN CO CO2 C2H2 C2H4 C2H6 CH3OH H2CO CH3NH2 CH3CN HCOOH CH3CHO CH3CH2OH"
+    ).split()
+    return Structures.from_ase([molecule(name) for name in names])

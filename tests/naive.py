@@ -1,0 +1,1 @@
+"""Slow oracles in plain Python, written from the papers' equations."""
