@@ -10,6 +10,7 @@ every source with compiled code into the stamp. Where no cache folder can be wri
 compiled anew in each process.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -74,10 +75,8 @@ def jit(function: Any = None, *, fastmath: bool = False) -> Any:
     flags = set(FASTMATH) if fastmath else False
     compiled = numba.njit(nogil=True, error_model="numpy", fastmath=flags)(function)
     if not numba.config.DISABLE_JIT:
-        try:
+        # No folder can be written, or a Numba whose cache we do not know: wrong numbers from a stale
+        # cache would be worse than compiling again.
+        with contextlib.suppress(RuntimeError, OSError, AttributeError):
             compiled._cache = _StampedCache(function)
-        except (RuntimeError, OSError, AttributeError):
-            # No folder can be written, or a Numba whose cache we do not know: wrong numbers from a
-            # stale cache would be worse than compiling again.
-            pass
     return compiled

@@ -216,7 +216,7 @@ class Structures(Sequence[Structure]):
         both = self.per_atom.intersection(per_structure)
         if both:
             raise PropertyError(
-                f"property {sorted(both)[0]!r} was given per structure and per atom; rename one"
+                f"property {min(both)!r} was given per structure and per atom; rename one"
             )
         self._check()
 
@@ -700,9 +700,9 @@ def _rows_of_numbers(numbers: Any, n: int) -> list[npt.NDArray[np.int64]]:
 
 def _integers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:
     array = np.asarray(values)
-    if array.size and not np.issubdtype(array.dtype, np.integer):
-        if array.dtype.kind != "f" or not (array == np.floor(array)).all():
-            raise StructureError(f"{name} must hold whole numbers; got {_short(values)}")
+    whole = array.size == 0 or np.issubdtype(array.dtype, np.integer)
+    if not whole and (array.dtype.kind != "f" or not (array == np.floor(array)).all()):
+        raise StructureError(f"{name} must hold whole numbers; got {_short(values)}")
     return np.array(array, dtype=np.int64)
 
 
