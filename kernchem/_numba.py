@@ -75,7 +75,7 @@ def jit(function: Any = None, *, fastmath: bool = False) -> Any:
     flags = set(FASTMATH) if fastmath else False
     compiled = numba.njit(nogil=True, error_model="numpy", fastmath=flags)(function)
     if not numba.config.DISABLE_JIT:
-        # No folder can be written, or a Numba whose cache we do not know: wrong numbers from a stale
+        # No folder can be written, or a Numba whose cache we do not know: numbers of a stale
         # cache would be worse than compiling again.
         with contextlib.suppress(RuntimeError, OSError, AttributeError):
             compiled._cache = _StampedCache(function)
