@@ -1,0 +1,6 @@
+"""Factorisations of kernel matrices and what follows from them in closed form."""
+
+from kernchem.solvers.cholesky import CholeskyFactor
+from kernchem.solvers.gls import GeneralisedLeastSquares
+
+__all__ = ["CholeskyFactor", "GeneralisedLeastSquares"]

@@ -1,0 +1,189 @@
+"""In-place Cholesky factorisation of a regularised kernel matrix."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import eigvalsh, lapack
+
+from kernchem.errors import KernchemWarning, SettingError, SingularKernelError
+from kernchem.solvers import triangular_jit
+
+__all__ = ["CholeskyFactor"]
+
+_Array = npt.NDArray[np.float64]
+
+#: Jitter is tried from the rounding error of the mean diagonal up to this fraction of it.
+_LARGEST_JITTER = 1e-6
+#: Rows whose normalised kernel differs from 1 by less than this are reported as duplicates.
+_DUPLICATE = 1e-10
+#: Up to this size the smallest eigenvalue is computed for the message of a failed factorisation.
+_EIGENVALUE_LIMIT = 3000
+
+
+class CholeskyFactor:
+    r"""Factorisation :math:`K' = K + \mathrm{diag}(\eta) = L L^T` in the memory of ``K``.
+
+    The lower triangle (in Fortran order) of ``K`` is overwritten by L, or by L^-1 after
+    :meth:`invert`; the strict upper triangle goes on holding K, so a failed attempt can be
+    repeated with jitter and no second matrix is ever needed.
+
+    Parameters
+    ----------
+    K : array (n, n)
+        Symmetric kernel matrix, float64 and contiguous. **Overwritten.**
+    noise : float or array (n,)
+        Added to the diagonal, in the units of ``K``.
+    jitter : bool, default True
+        On a failure add the smallest power of ten, relative to the mean diagonal, that makes the
+        matrix positive definite; warn, and report it in :attr:`jitter`. False raises instead.
+
+    Attributes
+    ----------
+    jitter : float
+        What had to be added to the diagonal beyond ``noise``; 0.0 almost always.
+
+    Raises
+    ------
+    SingularKernelError
+        If the matrix is not positive definite, with its smallest eigenvalue in the message.
+
+    Notes
+    -----
+    n^3 / 3 multiply-adds; no memory beyond ``K``.
+
+    Examples
+    --------
+    >>> factor = CholeskyFactor(np.array([[2.0, 1.0], [1.0, 2.0]]), noise=1.0)
+    >>> factor.solve(np.array([4.0, 4.0]))
+    array([1., 1.])
+    """
+
+    def __init__(self, K: _Array, noise: npt.ArrayLike, *, jitter: bool = True) -> None:
+        if K.ndim != 2 or K.shape[0] != K.shape[1] or K.dtype != np.float64:
+            raise SettingError(
+                f"K has shape {K.shape} and type {K.dtype}; a square float64 matrix is needed"
+            )
+        if not (K.flags.c_contiguous or K.flags.f_contiguous):
+            raise SettingError("K must be contiguous; pass np.ascontiguousarray(K)")
+        # A symmetric matrix in C order is the same matrix in Fortran order.
+        self._a = K.T if K.flags.c_contiguous else K
+        self.n = len(K)
+        self.jitter = 0.0
+        self._inverted = False
+        diagonal = np.einsum("ii->i", self._a)
+        clean = diagonal.copy()
+        diagonal += noise
+        self._norm = float(triangular_jit.max_column_sum(self._a))
+        if not self._factorise():
+            self._recover(clean, np.broadcast_to(noise, (self.n,)), allowed=jitter)
+
+    @classmethod
+    def attempt(cls, K: _Array, noise: npt.ArrayLike) -> CholeskyFactor | None:
+        """Return the factor, or None where the matrix is not positive definite; no questions."""
+        self = object.__new__(cls)
+        self._a = K.T if K.flags.c_contiguous else K
+        self.n, self.jitter, self._inverted = len(K), 0.0, False
+        diagonal = np.einsum("ii->i", self._a)
+        diagonal += noise
+        return self if self._factorise() else None
+
+    def _factorise(self) -> bool:
+        _, info = lapack.dpotrf(self._a, lower=1, clean=0, overwrite_a=1)
+        if info == 0:
+            self._log_det = 2.0 * float(np.log(np.einsum("ii->i", self._a)).sum())
+        return bool(info == 0 and np.isfinite(self._log_det))
+
+    def _recover(self, diagonal: _Array, noise: _Array, *, allowed: bool) -> None:
+        """Try growing jitter; the strict upper triangle still holds K."""
+        mean = float(np.mean(diagonal))
+        jitter = 10.0 ** np.ceil(np.log10(np.finfo(float).eps * max(abs(mean), 1e-300)))
+        limit = _LARGEST_JITTER * mean * (1 + 1e-9) if allowed else 0.0
+        while jitter <= limit:
+            triangular_jit.restore_lower(self._a, diagonal + noise + jitter)
+            if self._factorise():
+                self.jitter = float(jitter)
+                warnings.warn(
+                    f"the kernel matrix is not positive definite with the noise it was given; "
+                    f"{jitter:.0e} was added to its diagonal (jitter_). "
+                    + self._describe_duplicates(diagonal),
+                    KernchemWarning,
+                    stacklevel=4,
+                )
+                return
+            jitter *= 10.0
+        triangular_jit.restore_lower(self._a, diagonal + noise)
+        text = "the kernel matrix is not positive definite"
+        if self.n <= _EIGENVALUE_LIMIT and np.isfinite(self._a).all():
+            smallest = eigvalsh(self._a, subset_by_index=[0, 0], lower=True)[0]
+            text += f"; its smallest eigenvalue is {smallest:.3g}"
+        if not np.isfinite(self._a).all():
+            text = "the kernel matrix holds NaN or infinity; check the features and the kernel"
+        raise SingularKernelError(
+            f"{text}. Raise alpha, or use a positive semi-definite kernel. "
+            + self._describe_duplicates(diagonal)
+        )
+
+    def _describe_duplicates(self, diagonal: _Array) -> str:
+        scale = np.sqrt(np.maximum(diagonal, 0.0))
+        pairs: list[str] = []
+        for j in range(1, self.n):
+            twins = np.flatnonzero(self._a[:j, j] >= (1.0 - _DUPLICATE) * scale[:j] * scale[j])
+            pairs.extend(f"{i} and {j}" for i in twins)
+            if len(pairs) >= 3:
+                break
+        if not pairs:
+            return "No two rows are duplicates: the kernel is too smooth for so little noise."
+        return f"Rows that are (nearly) duplicates: {', '.join(pairs[:3])}."
+
+    def condition(self) -> float:
+        """Return LAPACK's estimate of the 1-norm condition number of K'. Call before invert."""
+        rcond, _ = lapack.dpocon(self._a, self._norm, uplo="L")
+        return float(1.0 / rcond) if rcond > 0 else np.inf
+
+    def logdet(self) -> float:
+        """Return log det K' = 2 sum_i log L_ii."""
+        return self._log_det
+
+    def solve(self, B: _Array) -> _Array:
+        """Return K'^-1 B for B of shape (n,) or (n, m)."""
+        if self._inverted:
+            return self._multiply(self._multiply(B, transpose=False), transpose=True)
+        return np.asarray(lapack.dpotrs(self._a, B, lower=1)[0])
+
+    def half_solve(self, B: _Array, *, transpose: bool = False) -> _Array:
+        """Return L^-1 B, or L^-T B with ``transpose``, for B of shape (n,) or (n, m)."""
+        if self._inverted:
+            return self._multiply(B, transpose=transpose)
+        return np.asarray(lapack.dtrtrs(self._a, B, lower=1, trans=int(transpose))[0])
+
+    def _multiply(self, B: _Array, *, transpose: bool) -> _Array:
+        from scipy.linalg import blas
+
+        columns = B.reshape(self.n, -1)
+        product = blas.dtrmm(1.0, self._a, columns, lower=1, trans_a=int(transpose))
+        return np.asarray(product.reshape(B.shape))
+
+    def invert(self) -> None:
+        """Replace L by L^-1 in place (n^3 / 3 multiply-adds); solves go on working."""
+        if not self._inverted:
+            _, info = lapack.dtrtri(self._a, lower=1, overwrite_c=1)
+            if info != 0:  # pragma: no cover - L has a positive diagonal
+                raise SingularKernelError("a diagonal element of the Cholesky factor is zero")
+            self._inverted = True
+
+    def diag_inverse(self) -> _Array:
+        """Return diag(K'^-1), the squared column norms of L^-1. Inverts the factor in place."""
+        self.invert()
+        out = np.empty(self.n)
+        triangular_jit.column_norms_lower(self._a, out)
+        return out
+
+    def inverse_block(self, rows: npt.NDArray[np.int64]) -> _Array:
+        """Return the block (K'^-1)[rows, rows]. Inverts the factor in place."""
+        self.invert()
+        columns = self._a[:, rows]
+        columns[np.arange(self.n)[:, None] < rows] = 0.0
+        return np.asarray(columns.T @ columns)

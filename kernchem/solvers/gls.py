@@ -1,0 +1,116 @@
+"""Kernel regression with an unpenalised linear part, and all its leave-out predictions.
+
+With noise-augmented kernel matrix K' = L L^T, basis H (n, p) and targets y (n, t)::
+
+    beta = G H' P y      P = K'^-1      G = (H' P H)^-1
+    a    = Q y           Q = P - P H G H' P
+    f(x) = h' beta + k_x' a
+
+For every block B of rows, the residuals of predictions by a model that never saw B, with beta
+refitted without B as well, are exactly ``e_B = Q_BB^-1 a_B``, with covariance ``Q_BB^-1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, qr, solve_triangular
+
+from kernchem.errors import SettingError
+from kernchem.solvers.cholesky import CholeskyFactor
+
+__all__ = ["GeneralisedLeastSquares"]
+
+_Array = npt.NDArray[np.float64]
+
+#: A block whose rows span a direction of the basis that no other row has cannot be left out. The
+#: threshold is on the squared cosine between that direction and the block.
+_SPANNED = 1.0 - 1e-9
+
+
+class GeneralisedLeastSquares:
+    """Generalised least squares of a linear part jointly with a kernel part.
+
+    Parameters
+    ----------
+    factor : CholeskyFactor
+        Factor of the kernel matrix with the noise on its diagonal.
+    y : array (n, t)
+        Targets.
+    basis : array (n, p), optional
+        Columns of full rank that are fitted without penalty; none by default.
+
+    Attributes
+    ----------
+    dual : array (n, t)
+        Kernel coefficients ``a``.
+    coef : array (p, t)
+        Coefficients ``beta`` of the basis.
+
+    Notes
+    -----
+    The linear part goes through the QR decomposition of L^-1 H, never through normal equations.
+    Leave-one-out costs one triangular inversion, n^3 / 3 multiply-adds.
+
+    References
+    ----------
+    Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), sections 2.7 and 5.4.2.
+    """
+
+    def __init__(self, factor: CholeskyFactor, y: _Array, basis: _Array | None = None) -> None:
+        if y.ndim != 2 or len(y) != factor.n:
+            raise SettingError(f"y has shape {y.shape}; expected ({factor.n}, n_targets)")
+        self._factor = factor
+        self._basis: _Array | None = None
+        if basis is None or basis.shape[1] == 0:
+            self.coef = np.zeros((0, y.shape[1]))
+            self.dual = factor.solve(y)
+            self._reduction = np.zeros((factor.n, 0))
+            return
+        whitened = factor.half_solve(y)
+        q, r = qr(factor.half_solve(basis), mode="economic")
+        self.coef = np.asarray(solve_triangular(r, q.T @ whitened))
+        self.dual = factor.half_solve(whitened - q @ (q.T @ whitened), transpose=True)
+        #: U with Q = P - U U'
+        self._reduction = factor.half_solve(q, transpose=True)
+        self._basis = np.asarray(np.linalg.qr(basis)[0])
+
+    def loo(self) -> tuple[_Array, _Array]:
+        """Return leave-one-out residuals (n, t) and variances (n,), noise included.
+
+        The residual of row i is ``y_i - f_-i(x_i)`` with kernel and linear part refitted without
+        row i. Rows without which the linear part is not determined carry NaN.
+        """
+        variance = self._loo_variance()
+        return self.dual * variance[:, None], variance
+
+    def _loo_variance(self) -> _Array:
+        precision = self._factor.diag_inverse() - (self._reduction**2).sum(axis=1)
+        if self._basis is not None:
+            precision[(self._basis**2).sum(axis=1) > _SPANNED] = np.nan
+        with np.errstate(divide="ignore"):
+            return np.asarray(1.0 / np.where(precision > 0, precision, np.nan))
+
+    def cv(self, folds: Iterable[npt.NDArray[np.int64]]) -> _Array:
+        """Return residuals (n, t) of predictions by models that did not see each row's fold.
+
+        Parameters
+        ----------
+        folds : iterable of array of int
+            Rows of each fold; rows in no fold carry NaN.
+        """
+        residuals = np.full_like(self.dual, np.nan)
+        for rows in folds:
+            if self._basis is not None:
+                block = self._basis[rows]
+                if np.linalg.norm(block, ord=2) ** 2 > _SPANNED:
+                    continue
+            reduction = self._reduction[rows]
+            precision = self._factor.inverse_block(rows) - reduction @ reduction.T
+            try:
+                residuals[rows] = cho_solve(cho_factor(precision, lower=True), self.dual[rows])
+            except LinAlgError:
+                residuals[rows] = np.linalg.lstsq(precision, self.dual[rows], rcond=None)[0]
+        return residuals

@@ -1,0 +1,127 @@
+import mpmath
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from kernchem.errors import KernchemWarning, SettingError, SingularKernelError
+from kernchem.solvers import CholeskyFactor
+
+
+@pytest.fixture
+def kernel(rng):
+    points = rng.normal(size=(70, 3))
+    distance = np.abs(points[:, None] - points).sum(axis=2)
+    return np.exp(-distance / 2.0)
+
+
+NOISE = 1e-3
+
+
+@pytest.fixture
+def regularised(kernel):
+    return kernel + NOISE * np.eye(len(kernel))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_solves_with_one_and_with_many_right_hand_sides(kernel, regularised, order, rng):
+    B = rng.normal(size=(70, 4))
+    factor = CholeskyFactor(np.array(kernel, order=order), NOISE)
+    assert_allclose(factor.solve(B), np.linalg.solve(regularised, B), rtol=1e-9)
+    assert_allclose(factor.solve(B[:, 0]), np.linalg.solve(regularised, B[:, 0]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_half_solve_is_the_triangular_inverse(kernel, regularised, inverted, rng):
+    B = rng.normal(size=(70, 3))
+    lower = np.linalg.cholesky(regularised)
+    factor = CholeskyFactor(kernel.copy(), NOISE)
+    if inverted:
+        factor.invert()
+    assert_allclose(factor.half_solve(B), np.linalg.solve(lower, B), rtol=1e-9)
+    assert_allclose(factor.half_solve(B, transpose=True), np.linalg.solve(lower.T, B), rtol=1e-9)
+    assert_allclose(factor.half_solve(B[:, 0]), np.linalg.solve(lower, B[:, 0]), rtol=1e-9)
+    assert_allclose(factor.solve(B), np.linalg.solve(regularised, B), rtol=1e-8)
+
+
+def test_logdet_and_parts_of_the_inverse(kernel, regularised):
+    factor = CholeskyFactor(kernel.copy(), NOISE)
+    inverse = np.linalg.inv(regularised)
+    assert_allclose(factor.logdet(), np.linalg.slogdet(regularised)[1], rtol=1e-12)
+    assert_allclose(factor.diag_inverse(), np.diag(inverse), rtol=1e-9)
+    rows = np.array([60, 3, 17])
+    assert_allclose(factor.inverse_block(rows), inverse[np.ix_(rows, rows)], rtol=1e-9, atol=1e-9)
+
+
+def test_noise_may_differ_from_row_to_row(kernel, rng):
+    noise = rng.uniform(0.1, 1.0, size=70)
+    expected = np.linalg.inv(kernel + np.diag(noise))
+    assert_allclose(CholeskyFactor(kernel.copy(), noise).solve(np.eye(70)), expected, atol=1e-12)
+
+
+def test_condition_number_is_an_estimate_within_a_factor_of_three(kernel, regularised):
+    exact = np.linalg.cond(regularised, 1)
+    assert exact / 3 < CholeskyFactor(kernel.copy(), NOISE).condition() <= exact * 1.001
+
+
+def test_works_in_the_memory_of_the_matrix(kernel):
+    K = kernel.copy()
+    upper = K[np.triu_indices(70, 1)].copy()
+    factor = CholeskyFactor(K, NOISE)
+    assert np.shares_memory(factor._a, K)
+    lower = np.linalg.cholesky(kernel + NOISE * np.eye(70))
+    assert_allclose(np.tril(factor._a), lower, atol=1e-12)
+    assert_allclose(factor._a[np.triu_indices(70, 1)], upper)
+
+
+def test_tiny_regulariser_is_kept():
+    factor = CholeskyFactor(np.ones((2, 2)), 1e-12)
+    assert factor.jitter == 0.0
+    # (1, -1) is the eigenvector of the eigenvalue 1e-12: any floor shows at once.
+    assert_allclose(factor.solve(np.array([1.0, -1.0])), [1e12, -1e12], rtol=1e-3)
+
+
+def test_ill_conditioned_system_against_fifty_digits():
+    x = np.linspace(0.0, 1.0, 12)
+    K = np.exp(-np.abs(np.subtract.outer(x, x)) / 50.0)
+    with mpmath.workdps(50):
+        exact = mpmath.matrix((K + 1e-12 * np.eye(12)).tolist())
+        solution = mpmath.lu_solve(exact, mpmath.matrix(np.sin(x).tolist()))
+    expected = np.array(solution.T.tolist()[0], dtype=float)
+    assert_allclose(CholeskyFactor(K, 1e-12).solve(np.sin(x)), expected, rtol=1e-10)
+
+
+def test_duplicate_rows_get_reported_jitter():
+    K = np.exp(-np.abs(np.subtract.outer([0.0, 1.0, 1.0, 3.0], [0.0, 1.0, 1.0, 3.0])))
+    with pytest.warns(KernchemWarning, match="1 and 2"):
+        factor = CholeskyFactor(K.copy(), 0.0)
+    assert 0 < factor.jitter <= 1e-6
+    y = np.array([0.0, 1.0, 1.0, 3.0])
+    assert_allclose(K @ factor.solve(y), y, atol=1e-6)
+    with pytest.raises(SingularKernelError, match="1 and 2"):
+        CholeskyFactor(K.copy(), 0.0, jitter=False)
+    assert CholeskyFactor.attempt(K.copy(), 0.0) is None
+
+
+def test_indefinite_matrix_is_refused_with_its_smallest_eigenvalue():
+    K = np.array([[1.0, 2.0], [2.0, 1.0]])
+    with pytest.raises(SingularKernelError, match=r"smallest eigenvalue is -1"):
+        CholeskyFactor(K, 0.0)
+
+
+def test_not_finite_matrix_is_refused():
+    with pytest.raises(SingularKernelError, match="NaN"):
+        CholeskyFactor(np.array([[np.nan, 0.0], [0.0, 1.0]]), 0.0)
+
+
+@pytest.mark.parametrize(
+    "matrix", [np.zeros((2, 3)), np.eye(3, dtype=np.float32), np.eye(6)[::2, ::2]]
+)
+def test_matrix_that_cannot_be_factorised_in_place_is_refused(matrix):
+    with pytest.raises(SettingError):
+        CholeskyFactor(matrix, 1.0)
+
+
+def test_one_by_one_matrix():
+    factor = CholeskyFactor(np.array([[3.0]]), 1.0)
+    assert factor.solve(np.array([8.0]))[0] == 2.0
+    assert factor.diag_inverse()[0] == 0.25
