@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from kernchem.elements import MAX_ATOMIC_NUMBER, formula
 from kernchem.errors import PropertyError, StructureError, UnknownElementError
-from kernchem.neighbors import find_contact
+from kernchem.neighbors import find_contact, find_flat_cell
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -163,8 +164,9 @@ class Structures(Sequence[Structure]):
     Raises
     ------
     StructureError
-        If coordinates are not finite, atoms coincide (nearer than 0.1 angstrom), a structure has no
-        atoms or arrays do not fit; the message names the structure's index.
+        If coordinates are not finite, atoms coincide (nearer than 0.1 angstrom, also through a
+        periodic image), the cell vectors of a periodic structure are zero or lie in a plane, a
+        structure has no atoms or arrays do not fit; the message names the structure's index.
     UnknownElementError
         If an atomic number is not 1 to 118.
     PropertyError
@@ -199,10 +201,9 @@ class Structures(Sequence[Structure]):
         self.cells: npt.NDArray[np.float64] | None = None
         self.pbc: npt.NDArray[np.bool_] | None = None
         if cells is not None:
-            n = len(self)
             self.cells = _frozen(_floats(cells, "cells"))
-            periodic = np.zeros((n, 3), dtype=bool) if pbc is None else np.asarray(pbc, dtype=bool)
-            self.pbc = _frozen(np.array(periodic))
+            nowhere = np.zeros((*self.cells.shape[:1], 3), dtype=bool)
+            self.pbc = _frozen(nowhere if pbc is None else np.array(pbc, dtype=bool))
         elif pbc is not None and np.any(pbc):
             raise StructureError("pbc was given without cells; pass cells of shape (n, 3, 3) too")
         self.charge = None if charge is None else _frozen(_floats(charge, "charge"))
@@ -227,7 +228,7 @@ class Structures(Sequence[Structure]):
         for name in ("numbers", "positions", "offsets", "cells", "pbc", "charge", "multiplicity"):
             value = fields[name]
             setattr(self, name, value if value is None else _frozen(value))
-        self.per_atom = fields["per_atom"]
+        self.per_atom = frozenset(fields["per_atom"])
         properties = {name: _frozen(values) for name, values in fields["properties"].items()}
         self.properties = MappingProxyType(properties)
         return self
@@ -251,8 +252,13 @@ class Structures(Sequence[Structure]):
         -------
         Structures
             A batch in the same order.
+
+        Raises
+        ------
+        StructureError
+            If an item is not :class:`ase.Atoms`, or as :class:`Structures` does.
         """
-        return cls._from_items([_item_from_ase(item) for item in _listed(atoms)])
+        return cls._from_items([_item_from(item, k) for k, item in enumerate(_each(atoms))])
 
     @classmethod
     def from_arrays(
@@ -327,12 +333,25 @@ class Structures(Sequence[Structure]):
         """Join batches; properties that some of them lack are filled as :meth:`from_ase` does."""
         if len(batches) == 1:
             return batches[0]
-        return cls._from_items([item for batch in batches for item in batch])
+        ragged = {
+            name
+            for batch in batches
+            for name, values in batch.properties.items()
+            if values.dtype == object and name not in batch.per_atom
+        }
+        return cls._from_items([item for batch in batches for item in batch], ragged)
 
     @classmethod
-    def _from_items(cls, items: Sequence[Structure]) -> Structures:
-        """Make a checked batch from single structures."""
+    def _from_items(
+        cls, items: Sequence[Structure], ragged: AbstractSet[str] = frozenset()
+    ) -> Structures:
+        """Make a checked batch from single structures.
+
+        Properties named in ``ragged`` stay arrays of objects even if all shapes agree.
+        """
         n = len(items)
+        for k, item in enumerate(items):
+            _check_item(item, k)
         cells = pbc = None
         if any(item.cell is not None for item in items):
             empty, nowhere = np.zeros((3, 3)), np.zeros(3, dtype=bool)
@@ -344,14 +363,18 @@ class Structures(Sequence[Structure]):
         if any(item.multiplicity is not None for item in items):
             multiplicity = np.array([item.multiplicity or 1 for item in items])
         names = list(dict.fromkeys(name for item in items for name in item.properties))
-        properties = {
-            name: _column([item.properties.get(name) for item in items]) for name in names
-        }
+        properties = {}
+        for name in names:
+            values = [item.properties.get(name) for item in items]
+            properties[name] = _objects(values) if name in ragged else _column(values)
         atom_names = list(dict.fromkeys(name for item in items for name in item.atom_properties))
         atom_properties = {}
         for name in atom_names:
             if name in properties:
-                continue
+                raise PropertyError(
+                    f"property {name!r} is per structure in one place and per atom in another; "
+                    "rename one"
+                )
             blocks = [item.atom_properties.get(name) for item in items]
             column = _atom_column(blocks, [len(item.numbers) for item in items])
             if column is None:
@@ -437,7 +460,8 @@ class Structures(Sequence[Structure]):
     def _fields(self) -> dict[str, Any]:
         names = ("numbers", "positions", "offsets", "cells", "pbc", "charge", "multiplicity")
         fields: dict[str, Any] = {name: getattr(self, name) for name in names}
-        fields["per_atom"] = self.per_atom
+        # The order of a set differs between processes, and with it joblib's hash.
+        fields["per_atom"] = tuple(sorted(self.per_atom))
         fields["properties"] = dict(self.properties)
         return fields
 
@@ -467,7 +491,8 @@ class Structures(Sequence[Structure]):
             )
         n = len(self)
         if rows.min() < -n or rows.max() >= n:
-            raise IndexError(f"index {rows.max()} is out of range for {n} structures")
+            wrong = rows.max() if rows.max() >= n else rows.min()
+            raise IndexError(f"index {wrong} is out of range for {n} structures")
         return rows.astype(np.int64) % n
 
     def _take(self, rows: npt.NDArray[np.int64]) -> Structures:
@@ -533,12 +558,24 @@ class Structures(Sequence[Structure]):
             if values is not None and not np.isfinite(values).all():
                 k = int(np.argwhere(~np.isfinite(values))[0, 0])
                 raise StructureError(f"structure {k}: {name} holds {values[k]}; it must be finite")
+        self._check_cells()
         contact = find_contact(self.positions, self.offsets, MIN_DISTANCE, self.cells, self.pbc)
         if contact is not None:
             k, i, j = contact
             raise StructureError(
                 f"structure {k}: atoms {i} and {j} are nearer than {MIN_DISTANCE} angstrom; "
                 "positions are in angstrom, and no two atoms may coincide: mend or drop it"
+            )
+
+    def _check_cells(self) -> None:
+        if self.cells is None or self.pbc is None:
+            return
+        k = find_flat_cell(self.cells, self.pbc, MIN_DISTANCE)
+        if k is not None:
+            raise StructureError(
+                f"structure {k}: the cell {self.cells[k].tolist()} does not span the periodic "
+                f"axes {self.pbc[k].tolist()}: a vector is zero, lies in the plane of the others "
+                f"or spans less than {MIN_DISTANCE} angstrom; mend the cell or set pbc to False"
             )
 
     def _check_shapes(self) -> None:
@@ -598,24 +635,40 @@ def as_structures(X: Any) -> Structures:
     """
     if isinstance(X, Structures):
         return X
-    items = []
-    for k, item in enumerate(_listed(X)):
-        if isinstance(item, Structure):
-            items.append(item)
-        elif hasattr(item, "get_atomic_numbers"):
-            items.append(_item_from_ase(item))
-        else:
-            raise StructureError(f"item {k} is {_short(item)}, not a structure; {_CURE}")
-    return Structures._from_items(items)
+    return Structures._from_items([_item_from(item, k) for k, item in enumerate(_each(X))])
 
 
-def _listed(X: Any) -> list[Any]:
-    """Return samples as a list; a single structure is a list of one."""
+def _item_from(item: Any, k: int) -> Structure:
+    if isinstance(item, Structure):
+        return item
+    if hasattr(item, "get_atomic_numbers"):
+        return _item_from_ase(item, k)
+    raise StructureError(f"item {k} is {_short(item)}, not a structure; {_CURE}")
+
+
+def _check_item(item: Structure, k: int) -> None:
+    """Raise if the arrays of one structure do not fit each other."""
+    n_atoms = len(item.numbers)
+    if np.shape(item.positions) != (n_atoms, 3):
+        raise StructureError(
+            f"structure {k}: positions have the shape {np.shape(item.positions)}, expected "
+            f"{(n_atoms, 3)} for its {n_atoms} atomic numbers"
+        )
+    for name, values in item.atom_properties.items():
+        if np.ndim(values) == 0 or len(values) != n_atoms:
+            raise PropertyError(
+                f"structure {k}: property {name!r} has the shape {np.shape(values)} for {n_atoms} "
+                "atoms; give one row per atom"
+            )
+
+
+def _each(X: Any) -> Iterable[Any]:
+    """Return samples one by one; a single structure is the only one of its kind."""
     if isinstance(X, Structure) or hasattr(X, "get_atomic_numbers"):
         return [X]
     if isinstance(X, str | bytes) or not isinstance(X, Iterable):
         raise StructureError(f"got {_short(X)} where structures were expected; {_CURE}")
-    return list(X)
+    return X
 
 
 def _short(value: Any) -> str:
@@ -627,16 +680,24 @@ def _rebuild(fields: dict[str, Any]) -> Structures:
     return Structures._unchecked(**fields)
 
 
-def _item_from_ase(atoms: Atoms) -> Structure:
-    info = dict(atoms.info)
+def _item_from_ase(atoms: Atoms, k: int = 0) -> Structure:
+    info = {str(name): value for name, value in atoms.info.items() if value is not None}
     charge, multiplicity = info.pop("charge", None), info.pop("multiplicity", None)
+    for name, value in (("charge", charge), ("multiplicity", multiplicity)):
+        whole = name == "charge" or value is None or value == np.floor(value)
+        if value is not None and not (isinstance(value, int | float | np.number) and whole):
+            raise StructureError(
+                f"structure {k}: info[{name!r}] is {_short(value)}; it must be one number, "
+                "whole for a multiplicity"
+            )
     arrays = {k: v for k, v in atoms.arrays.items() if k not in {"numbers", "positions"}}
     results = getattr(atoms.calc, "results", None) or {}
     for name, value in results.items():
         if value is None:
             continue
         per_atom = name in {"forces", "charges", "magmoms", "energies", "stresses"}
-        (arrays if per_atom else info)[name] = value
+        fits = np.ndim(value) > 0 and len(value) == len(atoms)
+        (arrays if per_atom and fits else info)[name] = value
     periodic = atoms.pbc.any() or atoms.cell.array.any()
     return Structure(
         np.array(atoms.numbers, dtype=np.int64),
@@ -653,9 +714,14 @@ def _item_from_ase(atoms: Atoms) -> Structure:
 def _column(values: list[Any]) -> npt.NDArray[Any]:
     """Return one value per structure as an array; None marks a structure that has none."""
     present = [value for value in values if value is not None]
+    if not present:
+        return _objects(values)
     if all(isinstance(value, str) for value in present):
         return np.array(["" if value is None else value for value in values])
-    arrays = [np.asarray(value) for value in present]
+    try:
+        arrays = [np.asarray(value) for value in present]
+    except ValueError:  # nested lists of different lengths
+        return _objects(values)
     same = len({array.shape for array in arrays}) == 1
     if not same or any(array.dtype.kind not in "biuf" for array in arrays):
         return _objects(values)
@@ -701,7 +767,9 @@ def _rows_of_numbers(numbers: Any, n: int) -> list[npt.NDArray[np.int64]]:
 def _integers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:
     array = np.asarray(values)
     whole = array.size == 0 or np.issubdtype(array.dtype, np.integer)
-    if not whole and (array.dtype.kind != "f" or not (array == np.floor(array)).all()):
+    if not whole and array.dtype.kind == "f":
+        whole = bool((np.isfinite(array) & (array == np.floor(array))).all())
+    if not whole:
         raise StructureError(f"{name} must hold whole numbers; got {_short(values)}")
     return np.array(array, dtype=np.int64)
 
