@@ -1,0 +1,51 @@
+"""Kernel methods for chemistry: from molecules to predictions with error bars.
+
+Names are imported when they are first used, so ``import kernchem`` itself costs milliseconds.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kernchem import benchmark, datasets, descriptors, kernels
+    from kernchem.io import read
+    from kernchem.models import KRR, CompositionBaseline, DeltaLearner
+    from kernchem.structures import Structures
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "KRR",
+    "CompositionBaseline",
+    "DeltaLearner",
+    "Structures",
+    "benchmark",
+    "datasets",
+    "descriptors",
+    "kernels",
+    "read",
+]
+
+#: Public name to the module that defines it; the other names of ``__all__`` are modules.
+_HOMES = {
+    "CompositionBaseline": "kernchem.models",
+    "DeltaLearner": "kernchem.models",
+    "KRR": "kernchem.models",
+    "Structures": "kernchem.structures",
+    "read": "kernchem.io",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'kernchem' has no attribute {name!r}")
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
+        value = importlib.import_module(f"kernchem.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
