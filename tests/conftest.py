@@ -33,6 +33,6 @@ def molecules():
     from kernchem.structures import Structures
 
     names = (
-        "H2O NH3 CH4 HCN CO CO2 C2H2 C2H4 C2H6 CH3OH H2CO CH3NH2 CH3CN HCOOH CH3CHO CH3CH2OH"
+        "H2O NH3 CH4 HCN CO CO2 C2H2 C2H4 C2H6 CH3OH H2CO H3CNH2 CH3CN HCOOH CH3CHO CH3CH2OH"
     ).split()
     return Structures.from_ase([molecule(name) for name in names])

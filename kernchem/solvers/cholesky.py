@@ -52,7 +52,7 @@ class CholeskyFactor:
 
     Notes
     -----
-    n^3 / 3 multiply-adds; no memory beyond ``K``.
+    n^3 / 3 flops; no memory beyond ``K``.
 
     Examples
     --------
@@ -167,7 +167,7 @@ class CholeskyFactor:
         return np.asarray(product.reshape(B.shape))
 
     def invert(self) -> None:
-        """Replace L by L^-1 in place (n^3 / 3 multiply-adds); solves go on working."""
+        """Replace L by L^-1 in place (n^3 / 3 flops); solves go on working."""
         if not self._inverted:
             _, info = lapack.dtrtri(self._a, lower=1, overwrite_c=1)
             if info != 0:  # pragma: no cover - L has a positive diagonal

@@ -52,7 +52,7 @@ class GeneralisedLeastSquares:
     Notes
     -----
     The linear part goes through the QR decomposition of L^-1 H, never through normal equations.
-    Leave-one-out costs one triangular inversion, n^3 / 3 multiply-adds.
+    Leave-one-out costs one triangular inversion, n^3 / 3 flops.
 
     References
     ----------

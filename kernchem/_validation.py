@@ -1,0 +1,83 @@
+"""Checks of labels and weights that every estimator shares."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernchem.errors import LabelError
+
+__all__ = ["check_labels", "check_weights"]
+
+
+def check_labels(y: Any, n_samples: int) -> npt.NDArray[np.float64]:
+    """Return labels as a float64 array (n_samples,) or (n_samples, n_targets).
+
+    Parameters
+    ----------
+    y : array-like (n_samples,) or (n_samples, n_targets)
+        Labels.
+    n_samples : int
+        Number of samples they belong to.
+
+    Returns
+    -------
+    array
+        A float64 array of the same shape.
+
+    Raises
+    ------
+    LabelError
+        If a label is missing, not a number or not finite; the message names the sample's index.
+    """
+    if y is None:
+        raise LabelError("requires y to be passed, but the target y is None")
+    try:
+        labels = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise LabelError(f"Unknown label type: labels must be numbers ({error})") from None
+    if labels.ndim not in {1, 2}:
+        raise LabelError(
+            f"y has shape {labels.shape}; expected ({n_samples},) or ({n_samples}, n_targets)"
+        )
+    if len(labels) != n_samples:
+        raise LabelError(
+            f"there are {len(labels)} labels for {n_samples} samples; give one for each "
+            "(inconsistent numbers of samples)"
+        )
+    bad = np.argwhere(~np.isfinite(labels))
+    if len(bad):
+        index = int(bad[0, 0])
+        what = "NaN" if np.isnan(labels[tuple(bad[0])]) else "infinity"
+        raise LabelError(
+            f"Input y contains {what}: the label of sample {index} is not a finite number "
+            f"({len(bad)} such labels in all); drop these samples, e.g. X[np.isfinite(y)]"
+        )
+    return labels
+
+
+def check_weights(sample_weight: Any, n_samples: int) -> npt.NDArray[np.float64]:
+    """Return weights as an array (n_samples,); ones if none were given.
+
+    Raises
+    ------
+    LabelError
+        If a weight is negative or not finite, all are zero, or the number is wrong.
+    """
+    if sample_weight is None:
+        return np.ones(n_samples)
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.ndim == 0:
+        weights = np.full(n_samples, float(weights))
+    if weights.shape != (n_samples,):
+        raise LabelError(
+            f"sample_weight has shape {weights.shape}; expected ({n_samples},), one per sample"
+        )
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(bad):
+        raise LabelError(
+            f"the weight of sample {bad[0]} is {weights[bad[0]]}; weights are finite and >= 0"
+        )
+    if not weights.any():
+        raise LabelError("every sample_weight is zero; at least one sample must count")
+    return weights

@@ -1,0 +1,398 @@
+"""Kernel ridge regression with everything that its closed form gives."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.gaussian_process.kernels import Kernel
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from kernchem._validation import check_labels, check_weights
+from kernchem.elements import formula
+from kernchem.errors import KernchemWarning, SettingError
+from kernchem.kernels import Gaussian, Laplacian
+from kernchem.models.composition import CompositionSpace
+from kernchem.models.training_set import TrainingSet
+from kernchem.models.tuning import Criterion, kernel_matrix, noise_of, tune
+from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
+from kernchem.structures import as_structures
+
+__all__ = ["KRR"]
+
+_Array = npt.NDArray[np.float64]
+
+_KERNELS = {"gaussian": Gaussian, "laplacian": Laplacian}
+#: Rows predicted at a time: the kernel matrix of a panel, not of the whole call, is held.
+_PREDICT_ROWS = 2048
+
+
+class KRR(RegressorMixin, BaseEstimator):
+    r"""Kernel ridge regression.
+
+    .. math:: f(x) = h(x)^T \beta + \sum_i a_i\, k(x, x_i)
+
+    minimises :math:`\sum_i w_i (y_i - f(x_i))^2 + \alpha \bar k\, \|f\|_k^2` with the mean diagonal
+    :math:`\bar k` of the kernel matrix (1 for Gaussian and Laplacian). The optional linear part h,
+    the number of atoms of each element, carries no penalty and is fitted jointly with the kernel.
+
+    With ``descriptor=None`` this is an ordinary scikit-learn regressor on arrays; with a descriptor
+    it takes structures.
+
+    Parameters
+    ----------
+    kernel : kernel, {"gaussian", "laplacian", "precomputed"} or None, default None
+        A kernel of :mod:`kernchem.kernels` or of scikit-learn. None is the kernel that the
+        descriptor recommends, Gaussian on arrays.
+    alpha : float or "loo", default "loo"
+        Regulariser relative to the mean diagonal, dimensionless, > 0; "loo" chooses it. It is never
+        changed silently.
+    descriptor : descriptor or None, default None
+        Turns structures into features; widened for larger molecules in ``predict``.
+    composition : bool or "auto", default "auto"
+        Fit element counts jointly; "auto" does with structures and not with arrays.
+    optimizer : "loo" or None, default "loo"
+        "loo" chooses the kernel's hyperparameters whose bounds are not "fixed"; None keeps them.
+    cv : int, splitter or None, default None
+        What is left out while choosing: one sample (None; one group if ``groups`` are given to
+        ``fit``), or the folds of a scikit-learn splitter, which may not overlap.
+    criterion : {"mae", "rmse"}, default "mae"
+        Leave-out error that is made small.
+
+    Attributes
+    ----------
+    kernel_ : kernel or None
+        The kernel with the hyperparameters that were chosen; None for a precomputed one.
+    alpha_ : float
+        The regulariser that was chosen.
+    dual_coef_ : array (n_samples,) or (n_samples, n_targets)
+        Coefficients a of the training samples; a sample merged into an identical one has 0.
+    composition_ : array (n_elements,) or (n_elements, n_targets)
+        Energy of each of ``elements_``, in the unit of the labels; only with a composition.
+    elements_ : tuple of int
+        Atomic numbers of the training set; only with a composition.
+    loo_residuals_ : array (n_samples,) or (n_samples, n_targets)
+        ``y_i - f_-i(x_i)``, exact, with the composition refitted at fixed hyperparameters; NaN
+        where leaving a molecule out leaves the composition undetermined or its weight is zero.
+    condition_ : float
+        Estimated 1-norm condition number of the matrix that was factorised.
+    jitter_ : float
+        What had to be added to the diagonal to factorise it; 0.0 unless a warning said so.
+    trials_ : list of Trial
+        Every evaluation of the search: rows, kernel, alpha, error.
+    descriptor_ : descriptor
+        The fitted descriptor; only with one.
+
+    Raises
+    ------
+    LabelError, SettingError, StructureError, SingularKernelError
+        On input that cannot be used; the message names the sample and the cure.
+
+    Notes
+    -----
+    Fitting costs n^3 / 3 flops for the solution, as many again for the leave-one-out
+    residuals, and twice that for each trial. The memory is one kernel matrix, and one matrix of
+    distances while hyperparameters are chosen (on at most 8000 random rows).
+
+    Samples with identical features are merged before anything is left out: their weights are
+    added and their labels averaged, so that weights and repetitions mean the same.
+
+    scikit-learn's ``KernelRidge`` is the same model with ``alpha`` not relative to the diagonal,
+    without the linear part, and with hyperparameters searched by refits.
+
+    References
+    ----------
+    Rupp, Tkatchenko, Mueller and von Lilienfeld, Phys. Rev. Lett. 108, 058301 (2012),
+    https://doi.org/10.1103/PhysRevLett.108.058301
+
+    Examples
+    --------
+    >>> X = np.linspace(0, 6, 20)[:, None]
+    >>> model = KRR().fit(X, np.sin(X[:, 0]))
+    >>> model.predict([[1.5]]).round(2)
+    array([1.])
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel | str | None = None,
+        *,
+        alpha: float | Literal["loo"] = "loo",
+        descriptor: Any = None,
+        composition: bool | Literal["auto"] = "auto",
+        optimizer: Literal["loo"] | None = "loo",
+        cv: Any = None,
+        criterion: Criterion = "mae",
+    ) -> None:
+        self.kernel = kernel
+        self.alpha = alpha
+        self.descriptor = descriptor
+        self.composition = composition
+        self.optimizer = optimizer
+        self.cv = cv
+        self.criterion = criterion
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> KRR:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features), kernel matrix (n_samples, n_samples), or structures
+            Samples; structures if a descriptor was given.
+        y : array (n_samples,) or (n_samples, n_targets)
+            Labels, in any unit.
+        sample_weight : array (n_samples,), optional
+            Weights w_i >= 0; a weight of 2 equals the sample given twice.
+        groups : array (n_samples,), optional
+            Samples that are left out together while hyperparameters are chosen.
+
+        Returns
+        -------
+        KRR
+            This object.
+        """
+        self._check_settings()
+        samples, labels = self._checked_input(X, y)
+        weights = check_weights(sample_weight, len(labels))
+        kept = np.flatnonzero(weights > 0)
+        if len(kept) < len(labels):
+            samples = samples[np.ix_(kept, kept)] if self._precomputed else samples[kept]
+        targets = labels.reshape(len(labels), -1)[kept]
+        groups = None if groups is None else np.asarray(groups)[kept]
+        training = self._training_set(samples, targets, weights[kept], groups)
+        self._choose(training, groups)
+
+        K = kernel_matrix(self.kernel_, training.features)
+        factor = CholeskyFactor(K, noise_of(K, self.alpha_, training.weights))
+        self.condition_, self.jitter_ = factor.condition(), factor.jitter
+        solution = GeneralisedLeastSquares(factor, training.targets, training.basis)
+        self._remember(training, solution, samples, targets, kept, labels)
+        return self
+
+    def predict(self, X: Any) -> _Array:
+        """Return predictions.
+
+        Parameters
+        ----------
+        X : array (n, n_features), kernel matrix (n, n_samples), or structures
+            What to predict.
+
+        Returns
+        -------
+        array (n,) or (n, n_targets)
+            In the unit of the labels.
+
+        Raises
+        ------
+        UnknownElementError, CompositionError
+            If a molecule holds an element or a combination of elements that was absent in ``fit``.
+        """
+        check_is_fitted(self, "dual_coef_")
+        linear: Any = 0.0
+        if self.descriptor is None:
+            features = validate_data(self, X, reset=False, dtype=np.float64)
+            known = self._training.features
+        else:
+            structures = as_structures(X)
+            features, known = self._features_with_training(structures)
+            if self._space is not None:
+                linear = self._space.basis(structures) @ self._linear_coef
+        panels = range(0, len(features), _PREDICT_ROWS)
+        kernel_part = [
+            self._cross_kernel(features[start : start + _PREDICT_ROWS], known) @ self._dual
+            for start in panels
+        ]
+        return self._like_labels(np.concatenate(kernel_part) + linear)
+
+    def leave_out_residuals(self, cv: Any = None, groups: Any = None) -> _Array:
+        """Return residuals of the training samples under any partition, in closed form.
+
+        Parameters
+        ----------
+        cv : int, splitter or None, default None
+            Folds as in scikit-learn, without overlap; None leaves out one group at a time, or one
+            sample where there are no groups.
+        groups : array (n_samples,), optional
+            Group of each sample that was given to ``fit``.
+
+        Returns
+        -------
+        array (n_samples,) or (n_samples, n_targets)
+            ``y_i - f_-B(x_i)`` with the sample's fold B left out and the composition refitted at
+            fixed hyperparameters; equal to explicit refits. NaN as in ``loo_residuals_``.
+
+        Notes
+        -----
+        One factorisation and one inversion, 2 n^3 / 3 flops, plus n^2 per sample of the
+        largest fold. Identical samples count as one when folds are made.
+        """
+        check_is_fitted(self, "dual_coef_")
+        training = self._training
+        kept = None if groups is None else np.asarray(groups)[self._kept]
+        folds = training.folds(cv, kept)
+        K = kernel_matrix(self.kernel_, training.features)
+        noise = noise_of(K, self.alpha_, training.weights) + self.jitter_
+        factor = CholeskyFactor(K, noise)
+        solution = GeneralisedLeastSquares(factor, training.targets, training.basis)
+        residuals = solution.loo()[0] if folds is None else solution.cv(folds)
+        return self._residuals_of_samples(training, residuals)
+
+    # -- the steps of fit, in order ---------------------------------------------------------------
+
+    def _check_settings(self) -> None:
+        alpha, kernels = self.alpha, (*_KERNELS, "precomputed")
+        number = isinstance(alpha, int | float | np.number) and not isinstance(alpha, bool)
+        if not (alpha == "loo" if isinstance(alpha, str) else number and 0 < alpha < np.inf):
+            raise SettingError(f"alpha={alpha!r}; use a positive number or 'loo'")
+        if isinstance(self.kernel, str) and self.kernel not in kernels:
+            raise SettingError(
+                f"kernel={self.kernel!r}; use a kernel or one of {', '.join(kernels)}"
+            )
+        for name, allowed in (
+            ("optimizer", ("loo", None)),
+            ("criterion", ("mae", "rmse")),
+            ("composition", (True, False, "auto")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise SettingError(
+                    f"{name}={getattr(self, name)!r}; use one of {', '.join(map(repr, allowed))}"
+                )
+        if self.descriptor is not None and self._precomputed:
+            raise SettingError("kernel='precomputed' takes a kernel matrix: leave out descriptor=")
+        if self.descriptor is None and self.composition is True:
+            raise SettingError(
+                "composition=True counts atoms, so it needs structures: give descriptor= too"
+            )
+
+    @property
+    def _precomputed(self) -> bool:
+        return isinstance(self.kernel, str) and self.kernel == "precomputed"
+
+    def _checked_input(self, X: Any, y: Any) -> tuple[Any, _Array]:
+        """Return samples that can be indexed and finite labels."""
+        if self.descriptor is not None:
+            structures = as_structures(X)
+            return structures, check_labels(y, len(structures))
+        samples = validate_data(self, X, dtype=np.float64)
+        if self._precomputed and samples.shape[0] != samples.shape[1]:
+            raise SettingError(
+                f"Precomputed matrix must be a square matrix; X has shape {samples.shape}"
+            )
+        return samples, check_labels(y, len(samples))
+
+    def _training_set(
+        self, samples: Any, targets: _Array, weights: _Array, groups: Any
+    ) -> TrainingSet:
+        """Return distinct samples with features and linear part, and learn the layout of both."""
+        self._space: CompositionSpace | None = None
+        if self._precomputed:
+            return TrainingSet.all(samples, targets, weights)
+        if self.descriptor is None:
+            return TrainingSet.distinct(samples, targets, weights, groups=groups)
+        self.descriptor_ = clone(self.descriptor).fit(samples)
+        features = self.descriptor_.transform(samples)
+        basis = None
+        if self.composition is not False:
+            self._space = CompositionSpace(samples)
+            basis = self._space.basis(samples)
+        return TrainingSet.distinct(features, targets, weights, basis, groups)
+
+    def _choose(self, training: TrainingSet, groups: Any) -> None:
+        """Set ``kernel_`` and ``alpha_``, by the leave-out error where that is asked for."""
+        kernel = self._initial_kernel()
+        alpha = None if isinstance(self.alpha, str) else float(self.alpha)
+        varied = self.optimizer is not None and kernel is not None and len(kernel.theta) > 0
+        if alpha is not None and not varied:
+            self.kernel_, self.alpha_, self.trials_ = kernel, alpha, []
+            return
+        if len(training) < 2:
+            raise SettingError(
+                "choosing hyperparameters needs at least 2 distinct samples, got n_samples = 1; "
+                "give alpha a number and use optimizer=None"
+            )
+        folds = training.folds(self.cv, groups)
+        self.kernel_, self.alpha_, self.trials_ = tune(
+            training, kernel, alpha, varied=varied, folds=folds, criterion=self.criterion
+        )
+
+    def _initial_kernel(self) -> Any:
+        kernel = self.kernel
+        if self._precomputed:
+            return None
+        if kernel is None:
+            kernel = "gaussian" if self.descriptor is None else self.descriptor.recommended_kernel
+        return _KERNELS[kernel]() if isinstance(kernel, str) else clone(kernel)
+
+    def _remember(
+        self,
+        training: TrainingSet,
+        solution: GeneralisedLeastSquares,
+        samples: Any,
+        targets: _Array,
+        kept: npt.NDArray[np.int64],
+        labels: _Array,
+    ) -> None:
+        """Keep what ``predict`` and the reports need."""
+        self._training, self._dual, self._linear_coef = training, solution.dual, solution.coef
+        self._kept, self._n_samples = kept, len(labels)
+        self._target_shape = labels.shape[1:]
+        self._labels = targets
+        dual = np.zeros((len(labels), targets.shape[1]))
+        dual[kept[training.first]] = solution.dual
+        self.dual_coef_ = self._like_labels(dual)
+        if self._space is not None:
+            self.elements_ = self._space.elements
+            self.composition_ = self._like_labels(self._space.vectors @ solution.coef)
+        residuals = solution.loo()[0]
+        self.loo_residuals_ = self._residuals_of_samples(training, residuals)
+        lonely = np.flatnonzero(np.isnan(residuals).any(axis=1))
+        if len(lonely) and self._space is not None:
+            rows = kept[training.first[lonely]]
+            names = [
+                f"{row} ({formula(samples[int(training.first[k])].numbers)})"
+                for row, k in zip(rows[:5], lonely[:5], strict=True)
+            ]
+            warnings.warn(
+                f"{len(lonely)} molecules alone determine the energy of an element or of a "
+                f"combination of elements and cannot be left out: {', '.join(names)}; their "
+                "leave-one-out residuals are NaN. Add molecules of similar composition.",
+                KernchemWarning,
+                stacklevel=3,
+            )
+
+    # -- helpers ----------------------------------------------------------------------------------
+
+    def _features_with_training(self, structures: Any) -> tuple[_Array, _Array]:
+        """Return features of structures and of the training set under a layout that holds both."""
+        descriptor, columns = self.descriptor_.widened(structures)
+        features, known = descriptor.transform(structures), self._training.features
+        if features.shape[1] != known.shape[1]:
+            narrow, known = known, np.zeros((len(known), features.shape[1]))
+            known[:, columns] = narrow
+        return features, known
+
+    def _cross_kernel(self, features: _Array, known: _Array) -> _Array:
+        if self.kernel_ is None:
+            return features[:, self._kept]
+        return np.asarray(self.kernel_(features, known))
+
+    def _residuals_of_samples(self, training: TrainingSet, residuals: _Array) -> _Array:
+        out = np.full((self._n_samples, residuals.shape[1]), np.nan)
+        out[self._kept] = training.residuals_of_samples(residuals, self._labels)
+        return self._like_labels(out)
+
+    def _like_labels(self, values: _Array) -> _Array:
+        """Return values (n, t) in the shape that the labels had."""
+        return values.reshape(len(values), *self._target_shape)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        tags.input_tags.pairwise = self._precomputed
+        if self.descriptor is not None:
+            tags.input_tags.two_d_array = False
+            tags.no_validation = True
+        return tags

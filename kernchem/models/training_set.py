@@ -1,0 +1,143 @@
+"""Training samples as the solvers want them: distinct, weighted, with their linear part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import check_cv
+
+from kernchem.errors import SettingError
+
+__all__ = ["TrainingSet"]
+
+_Array = npt.NDArray[np.float64]
+_Rows = npt.NDArray[np.int64]
+
+#: Singular values below this fraction of the largest one do not count towards the rank.
+_RANK = 1e-10
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Distinct samples with targets, weights and a linear part.
+
+    Attributes
+    ----------
+    features : array (n, n_features) or (n, n)
+        Features, or the kernel matrix where that was given.
+    targets : array (n, t)
+        Weighted means of the labels of each distinct sample.
+    weights : array (n,)
+        Sums of the weights of each distinct sample.
+    basis : array (n, p) or None
+        Linear part, of full column rank.
+    first : array (n,)
+        Row of the caller's samples that each distinct sample was taken from.
+    member : array (n_samples,)
+        Distinct sample that each of the caller's samples belongs to.
+    """
+
+    features: _Array
+    targets: _Array
+    weights: _Array
+    basis: _Array | None
+    first: _Rows
+    member: _Rows
+
+    @classmethod
+    def distinct(
+        cls,
+        features: _Array,
+        labels: _Array,
+        weights: _Array,
+        basis: _Array | None = None,
+        groups: npt.NDArray[Any] | None = None,
+    ) -> TrainingSet:
+        """Merge samples that agree in features, linear part and group.
+
+        Their weights are added and their labels averaged, so a weight of two and a repetition give
+        the same model, and a sample cannot be predicted from its own copy.
+        """
+        keys: dict[tuple[bytes, bytes, Any], int] = {}
+        member = np.empty(len(features), dtype=np.int64)
+        first = []
+        for row, values in enumerate(features):
+            part = b"" if basis is None else basis[row].tobytes()
+            # Adding 0.0 turns -0.0 into 0.0, whose bytes differ.
+            key = ((values + 0.0).tobytes(), part, None if groups is None else groups[row])
+            member[row] = keys.setdefault(key, len(keys))
+            if member[row] == len(first):
+                first.append(row)
+        chosen = np.array(first, dtype=np.int64)
+        total = np.bincount(member, weights)
+        sums = [np.bincount(member, weights * column) for column in labels.T]
+        targets = np.stack(sums, axis=1) / total[:, None]
+        unique = len(chosen) == len(features)
+        return cls(
+            features=features if unique else features[chosen],
+            targets=labels if unique else targets,
+            weights=total,
+            basis=basis if basis is None or unique else basis[chosen],
+            first=chosen,
+            member=member,
+        )
+
+    @classmethod
+    def all(
+        cls, features: _Array, labels: _Array, weights: _Array, basis: _Array | None = None
+    ) -> TrainingSet:
+        """Take samples as they are, as for a kernel matrix."""
+        rows = np.arange(len(features))
+        return cls(features, labels, weights, basis, rows, rows)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def take(self, rows: _Rows, *, square: bool) -> TrainingSet:
+        """Return some of the distinct samples; ``square`` features are a kernel matrix."""
+        basis = None if self.basis is None else _full_rank(self.basis[rows])
+        features = self.features[np.ix_(rows, rows)] if square else self.features[rows]
+        own = np.arange(len(rows))
+        return TrainingSet(
+            features, self.targets[rows], self.weights[rows], basis, self.first[rows], own
+        )
+
+    def folds(self, cv: Any, groups: Any) -> list[_Rows] | None:
+        """Return the rows that are left out together; None for one at a time.
+
+        Parameters
+        ----------
+        cv : int, splitter, iterable of splits or None
+            As in scikit-learn; None is one group at a time, or one sample without groups.
+        groups : array (n_samples,) or None
+            Group of each of the caller's samples.
+        """
+        own = None if groups is None else np.asarray(groups)[self.first]
+        if cv is None:
+            if own is None:
+                return None
+            return [np.flatnonzero(own == group) for group in np.unique(own)]
+        splitter = check_cv(cv)
+        folds = [test for _, test in splitter.split(self.features, self.targets[:, 0], own)]
+        if np.bincount(np.concatenate(folds), minlength=len(self)).max() > 1:
+            raise SettingError(
+                f"the folds of cv={cv!r} overlap; the closed form needs a splitter whose test sets "
+                "are disjoint, such as KFold or GroupKFold"
+            )
+        return folds
+
+    def residuals_of_samples(self, residuals: _Array, labels: _Array) -> _Array:
+        """Return residuals of the caller's samples from those of the distinct ones.
+
+        All copies of a sample are left out together: each is compared with the same prediction.
+        """
+        return labels - (self.targets - residuals)[self.member]
+
+
+def _full_rank(basis: _Array) -> _Array:
+    """Return a basis of the column space."""
+    _, values, transposed = np.linalg.svd(basis, full_matrices=False)
+    return np.asarray(basis @ transposed[values > _RANK * values[0]].T)

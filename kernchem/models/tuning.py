@@ -1,0 +1,209 @@
+"""Choice of kernel parameters and regulariser by closed-form leave-out errors.
+
+A coarse grid on a subset finds the basin; a compass search on all rows finds its bottom. Every
+trial is one factorisation and one triangular inversion; distances are computed once per stage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from kernchem.kernels.base import RadialKernel
+from kernchem.models.training_set import TrainingSet
+from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
+
+__all__ = ["Criterion", "Trial", "kernel_matrix", "noise_of", "tune"]
+
+_Array = npt.NDArray[np.float64]
+_Rows = npt.NDArray[np.int64]
+Criterion = Literal["mae", "rmse"]
+
+#: Rows on which the coarse grid is evaluated.
+_COARSE_ROWS = 500
+#: Rows above which the fine search runs on a random subset of this size.
+_FINE_ROWS = 8000
+#: Length scales of the coarse grid, in units of the one that suits the median distance.
+_LENGTH_FACTORS = 4.0 ** np.arange(-1.0, 4.0)
+#: Regularisers of the coarse grid, in units of the mean diagonal of the kernel matrix.
+_ALPHAS = 10.0 ** np.array([-12.0, -9.0, -7.0, -5.0, -3.0, -1.0, 1.0])
+_LOG_ALPHA_BOUNDS = (np.log(1e-14), np.log(1e4))
+#: First steps of the compass search along log theta and log alpha, and how often they are halved.
+_FIRST_STEP = (np.log(2.0), np.log(10.0))
+_HALVINGS = 1
+#: Errors that differ by less than this fraction are equal: of equals the grid prefers the largest
+#: regulariser, and the compass search stays where it is.
+_EQUAL = 1e-3
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One evaluation of the search: rows used, kernel, regulariser, relative leave-out error."""
+
+    n_rows: int
+    kernel: Any
+    alpha: float
+    error: float
+
+
+def kernel_matrix(kernel: Any, features: _Array) -> _Array:
+    """Return a fresh kernel matrix; a kernel of None means that the features are one already."""
+    if kernel is None:
+        return np.array(features, order="C")
+    return np.ascontiguousarray(kernel(features))
+
+
+def noise_of(K: _Array, alpha: float, weights: _Array) -> _Array:
+    """Return what the regulariser adds to the diagonal: alpha times its mean over the weights."""
+    return np.asarray(alpha * float(np.mean(np.einsum("ii->i", K))) / weights)
+
+
+@dataclass
+class _Search:
+    """The leave-out error on some rows as a function of (log theta, log alpha).
+
+    ``varied`` is False where the kernel is to be kept and only alpha is searched.
+    """
+
+    training: TrainingSet
+    kernel: Any
+    varied: bool
+    folds: list[_Rows] | None
+    criterion: Criterion
+    trials: list[Trial]
+    seen: dict[tuple[float, ...], float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.radial = self.varied and isinstance(self.kernel, RadialKernel)
+        self.distances = self.kernel.distances(self.training.features) if self.radial else None
+
+    def __call__(self, point: _Array) -> float:
+        """Return the error at a point; each point is evaluated once."""
+        key = tuple(np.round(point, 9))
+        if key not in self.seen:
+            kernel, alpha = self.kernel_at(point), float(np.exp(point[-1]))
+            self.seen[key] = self._error(kernel, alpha)
+            self.trials.append(Trial(len(self.training), kernel, alpha, self.seen[key]))
+        return self.seen[key]
+
+    def kernel_at(self, point: _Array) -> Any:
+        return self.kernel.clone_with_theta(point[:-1]) if self.varied else self.kernel
+
+    def typical_distance(self) -> float:
+        """Return the median of the distances between distinct rows."""
+        assert self.distances is not None
+        positive = self.distances[self.distances > 0]
+        return float(np.median(positive)) if positive.size else 1.0
+
+    def _error(self, kernel: Any, alpha: float) -> float:
+        training = self.training
+        if self.distances is None:
+            K = kernel_matrix(kernel, training.features)
+        else:
+            K = kernel.from_distances(self.distances)
+        factor = CholeskyFactor.attempt(K, noise_of(K, alpha, training.weights))
+        if factor is None:
+            return np.inf
+        solution = GeneralisedLeastSquares(factor, training.targets, training.basis)
+        residuals = solution.loo()[0] if self.folds is None else solution.cv(self.folds)
+        known = np.isfinite(residuals).all(axis=1)
+        if not known.any():
+            return np.inf
+        weights = training.weights[known] / training.weights[known].sum()
+        power = 1 if self.criterion == "mae" else 2
+        targets = training.targets[known]
+        spread = weights @ np.abs(targets - weights @ targets) ** power
+        error = weights @ np.abs(residuals[known]) ** power
+        return float(np.mean((error / np.where(spread > 0, spread, 1.0)) ** (1 / power)))
+
+
+def tune(
+    training: TrainingSet,
+    kernel: Any,
+    alpha: float | None,
+    *,
+    varied: bool,
+    folds: list[_Rows] | None,
+    criterion: Criterion,
+) -> tuple[Any, float, list[Trial]]:
+    """Return the kernel and the regulariser of the least leave-out error.
+
+    Parameters
+    ----------
+    training : TrainingSet
+        Samples; a kernel matrix as features where ``kernel`` is None.
+    kernel : kernel or None
+        Where the search starts; a radial kernel starts from the distances instead.
+    alpha : float or None
+        None chooses the regulariser too.
+    varied : bool
+        Choose the kernel's hyperparameters whose bounds are not fixed.
+    folds : list of array of int or None
+        Rows that are left out together; None leaves out one at a time.
+    criterion : {"mae", "rmse"}
+        Error that is made small, relative to the spread of each target.
+
+    Returns
+    -------
+    kernel, alpha, trials
+        The best ones, and every evaluation in order.
+    """
+    trials: list[Trial] = []
+    rng = np.random.default_rng(0)
+
+    def search_on(n_rows: int) -> _Search:
+        if len(training) <= n_rows:
+            return _Search(training, kernel, varied, folds, criterion, trials)
+        rows = np.sort(rng.permutation(len(training))[:n_rows])
+        part = training.take(rows, square=kernel is None)
+        position = np.full(len(training), -1)
+        position[rows] = np.arange(n_rows)
+        inside = None
+        if folds is not None:
+            inside = [position[fold][position[fold] >= 0] for fold in folds]
+            inside = [fold for fold in inside if len(fold)]
+        return _Search(part, kernel, varied, inside, criterion, trials)
+
+    search = search_on(_COARSE_ROWS)
+    thetas = np.array(kernel.theta)[None, :] if varied else np.zeros((1, 0))
+    if search.radial and thetas.shape[1] == 1:
+        start = kernel.length_scale_from(search.typical_distance())
+        thetas = np.log(start * _LENGTH_FACTORS)[:, None]
+    log_alphas = np.log(_ALPHAS if alpha is None else np.array([alpha]))
+    bounds = np.vstack(
+        [
+            np.reshape(kernel.bounds, (-1, 2)) if varied else np.zeros((0, 2)),
+            _LOG_ALPHA_BOUNDS if alpha is None else (log_alphas[0], log_alphas[0]),
+        ]
+    )
+    grid = [np.append(theta, log_alpha) for theta in thetas for log_alpha in log_alphas]
+    grid = [np.clip(point, *bounds.T) for point in grid]
+    limit = min(map(search, grid)) * (1.0 + _EQUAL)
+    best = max((p for p in grid if search(p) <= limit), key=lambda p: (p[-1], -search(p)))
+    if len(training) > _COARSE_ROWS:
+        search = search_on(_FINE_ROWS)
+    best = _descend(search, best, bounds)
+    return search.kernel_at(best), float(np.exp(best[-1])), trials
+
+
+def _descend(search: _Search, point: _Array, bounds: _Array) -> _Array:
+    """Return a local minimum: step along each free axis, and halve the steps where none helps."""
+    step = np.append(np.full(len(point) - 1, _FIRST_STEP[0]), _FIRST_STEP[1])
+    free = np.flatnonzero(bounds[:, 1] > bounds[:, 0])
+    for _ in range(_HALVINGS + 1):
+        while True:
+            around = [point]
+            for axis in free:
+                for sign in (1.0, -1.0):
+                    moved = point.copy()
+                    moved[axis] += sign * step[axis]
+                    around.append(np.clip(moved, *bounds.T))
+            best = min(around, key=search)
+            if not search(best) < search(point) * (1.0 - _EQUAL):
+                break
+            point = best
+        step = step / 2
+    return point

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from ase.build import molecule
+from numpy.testing import assert_allclose
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression
+
+from kernchem.errors import CompositionError, LabelError, UnknownElementError
+from kernchem.models import CompositionBaseline
+from kernchem.models.composition import CompositionSpace
+from kernchem.structures import as_structures
+
+
+def counts(structures, elements):
+    return np.array([[(s.numbers == z).sum() for z in elements] for s in structures], dtype=float)
+
+
+def test_counts_are_the_numbers_of_atoms(molecules):
+    space = CompositionSpace(molecules)
+    assert space.elements == (1, 6, 7, 8)
+    assert_allclose(space.counts(molecules), counts(molecules, space.elements))
+
+
+def test_equals_linear_regression_without_intercept(molecules, rng):
+    y = rng.normal(size=(len(molecules), 2))
+    weights = rng.uniform(0.5, 2.0, size=len(molecules))
+    features = counts(molecules, (1, 6, 7, 8))
+    peer = LinearRegression(fit_intercept=False).fit(features, y, weights)
+    model = CompositionBaseline().fit(molecules, y, weights)
+    assert_allclose(model.coef_.T, peer.coef_, atol=1e-10)
+    assert_allclose(model.predict(molecules), peer.predict(features), atol=1e-10)
+    one = clone(model).fit(molecules, y[:, 0])
+    assert one.coef_.shape == (4,)
+    assert one.predict(molecules[:3]).shape == (3,)
+
+
+def test_additive_energies_are_found_exactly(molecules):
+    energies = np.array([-0.5, -37.8, -54.6, -75.1])
+    y = counts(molecules, (1, 6, 7, 8)) @ energies
+    model = CompositionBaseline().fit(molecules, y)
+    assert_allclose(model.coef_, energies, rtol=1e-10)
+
+
+def test_unknown_element_names_the_molecule(molecules):
+    model = CompositionBaseline().fit(molecules, np.zeros(len(molecules)))
+    with pytest.raises(UnknownElementError, match=r"structure 1 \(CH4S\).* S "):
+        model.predict([molecule("CH4"), molecule("CH3SH")])
+
+
+def test_composition_outside_the_training_set_is_refused():
+    # Every training molecule is C_n H_2n: the energies of C and H are known only together.
+    alkenes = [molecule("C2H4"), molecule("C3H6_Cs")]
+    model = CompositionBaseline().fit(alkenes, [-20.0, -30.0])
+    assert_allclose(model.predict([molecule("CH2_s1A1d")]), [-10.0])
+    with pytest.raises(CompositionError, match=r"structure 0 \(CH4\).*C"):
+        model.predict([molecule("CH4")])
+
+
+def test_space_has_the_rank_of_the_counts():
+    space = CompositionSpace(as_structures([molecule("C2H4"), molecule("C3H6_Cs")]))
+    assert space.vectors.shape == (2, 1)
+
+
+def test_bad_labels_are_named(molecules):
+    y = np.zeros(len(molecules))
+    y[3] = np.nan
+    with pytest.raises(LabelError, match="sample 3"):
+        CompositionBaseline().fit(molecules, y)
+    with pytest.raises(LabelError, match="15 labels for 16"):
+        CompositionBaseline().fit(molecules, y[:15])

@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+from ase.build import molecule
+from numpy.testing import assert_allclose
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from kernchem.datasets import load_qm_small
+from kernchem.descriptors import BagOfBonds, CoulombMatrix
+from kernchem.errors import KernchemWarning, PropertyError, SettingError
+from kernchem.kernels import Laplacian
+from kernchem.models import KRR, CompositionBaseline, DeltaLearner
+from kernchem.structures import Structures
+
+GFN2 = "gfn2_atomization_energy"
+
+
+@pytest.fixture(scope="module")
+def small():
+    return load_qm_small()[:200]
+
+
+@pytest.fixture
+def krr():
+    return KRR(Laplacian(500.0), descriptor=BagOfBonds(), alpha=1e-6, optimizer=None)
+
+
+def counts(structures):
+    numbers = np.unique(structures.numbers)
+    return np.array([[(s.numbers == z).sum() for z in numbers] for s in structures], dtype=float)
+
+
+def test_offsets_and_slope_are_the_least_squares_solution(small, krr):
+    y = small["atomization_energy"]
+    model = DeltaLearner(krr, GFN2).fit(small, y)
+    design = np.column_stack([counts(small), small[GFN2]])
+    peer = LinearRegression(fit_intercept=False).fit(design, y)
+    assert_allclose(model.slope_, peer.coef_[-1:], rtol=1e-8)
+    assert_allclose(model.offset_, peer.coef_[:-1], rtol=1e-7)
+
+
+def test_prediction_is_baseline_plus_offsets_plus_learnt_rest(small, krr):
+    y, train, test = small["atomization_energy"], small[:150], small[150:]
+    model = DeltaLearner(krr, GFN2).fit(train, y[:150])
+    linear = LinearRegression(fit_intercept=False)
+    design = np.column_stack([counts(small), small[GFN2]])
+    linear.fit(design[:150], y[:150])
+    rest = clone(krr).fit(train, y[:150] - linear.predict(design[:150]))
+    expected = linear.predict(design[150:]) + rest.predict(test)
+    assert_allclose(model.predict(test), expected, rtol=1e-9)
+
+
+def test_slope_of_one_subtracts_the_baseline(small, krr):
+    y, train, test = small["atomization_energy"], small[:150], small[150:]
+    model = DeltaLearner(krr, GFN2, slope=1).fit(train, y[:150])
+    assert model.slope_.tolist() == [1.0]
+    difference = clone(krr).fit(train, y[:150] - train[GFN2])
+    assert_allclose(model.predict(test), difference.predict(test) + test[GFN2], rtol=1e-8)
+
+
+def test_several_baselines_and_targets(small, krr):
+    y = np.stack([small["atomization_energy"], small["gap"]], axis=1)
+    baselines = (GFN2, "gfn2_energy")
+    model = DeltaLearner(krr, baselines).fit(small, y)
+    assert model.slope_.shape == (2, 2)
+    assert model.predict(small[:3]).shape == (3, 2)
+    # Total and atomisation energies differ by the element energies: the pair is not determined.
+    assert np.isfinite(model.predict(small[:3])).all()
+
+
+def test_exact_baseline_leaves_nothing_to_learn(small):
+    y = 1.25 * small[GFN2] + counts(small) @ np.array([3.0, -2.0, 1.0, 0.5, 7.0])
+    model = DeltaLearner(CompositionBaseline(), GFN2).fit(small[:50], y[:50])
+    assert_allclose(model.predict(small[50:]), y[50:], rtol=1e-9)
+    assert_allclose(model.slope_, [1.25], rtol=1e-9)
+
+
+def test_learns_better_than_without_a_baseline(small):
+    y, train, test = small["atomization_energy"], small[:100], small[100:]
+    direct = KRR(descriptor=BagOfBonds())
+    delta = DeltaLearner(direct, GFN2).fit(train, y[:100])
+    error = np.abs(delta.predict(test) - y[100:]).mean()
+    assert error < 0.6 * np.abs(clone(direct).fit(train, y[:100]).predict(test) - y[100:]).mean()
+
+
+def test_few_labels_fall_back_to_a_slope_of_one(small, krr):
+    with pytest.warns(KernchemWarning, match="slope 1"):
+        model = DeltaLearner(krr, GFN2).fit(small[:12], small["atomization_energy"][:12])
+    assert model.slope_.tolist() == [1.0]
+    with pytest.raises(SettingError, match="2 slopes"):
+        DeltaLearner(krr, (GFN2, "gap")).fit(small[:12], small["atomization_energy"][:12])
+
+
+def test_works_in_pipelines_and_grids(small):
+    inner = make_pipeline(CoulombMatrix(size=23), Ridge())
+    grid = {"slope": ["fit", 1], "model__ridge__alpha": [1.0, 1e3]}
+    search = GridSearchCV(DeltaLearner(inner, GFN2), grid, cv=3)
+    search.fit(small, small["atomization_energy"])
+    assert search.best_score_ > 0.9
+
+
+def test_keyword_arguments_reach_the_model(small):
+    y = small["atomization_energy"]
+    weights = np.r_[np.ones(100), np.zeros(100)]
+    krr = KRR(Laplacian(500.0), descriptor=BagOfBonds(), alpha=1e-3, optimizer=None)
+    weighted = DeltaLearner(krr, GFN2, slope=1).fit(small, y, sample_weight=weights)
+    assert np.isnan(weighted.model_.loo_residuals_[100:]).all()
+
+
+class WithSpread(CompositionBaseline):
+    def predict(self, X, return_std=False):
+        mean = super().predict(X)
+        return (mean, np.ones_like(mean)) if return_std else mean
+
+
+def test_spread_of_the_model_is_passed_on(small):
+    y = small["atomization_energy"]
+    model = DeltaLearner(WithSpread(), GFN2).fit(small, y)
+    mean, std = model.predict(small, return_std=True)
+    assert_allclose(mean, model.predict(small))
+    assert (std == 1.0).all()
+
+
+def test_missing_baselines_are_named(small, krr):
+    y = small["atomization_energy"]
+    with pytest.raises(PropertyError, match=r"'pm7'.*gfn2_energy"):
+        DeltaLearner(krr, "pm7").fit(small, y)
+    with pytest.raises(PropertyError, match="one number per structure"):
+        DeltaLearner(krr, "dipole_gfn2").fit(small, y)
+    with pytest.raises(PropertyError, match="cannot be used"):
+        DeltaLearner(krr, "smiles").fit(small, y)
+    fitted = DeltaLearner(krr, GFN2).fit(small, y)
+    with pytest.raises(PropertyError, match=GFN2):
+        fitted.predict([molecule("CH4")])
+    atoms = small[:2].to_ase()
+    atoms[1].info[GFN2] = np.nan
+    with pytest.raises(PropertyError, match="structure 1"):
+        fitted.predict(Structures.from_ase(atoms))
+    with pytest.raises(SettingError, match="slope='free'"):
+        DeltaLearner(krr, GFN2, slope="free").fit(small, y)
+    with pytest.raises(SettingError, match="one baseline"):
+        DeltaLearner(krr, (GFN2, "gap"), slope=1).fit(small, y)
