@@ -1,4 +1,4 @@
-"""Every public name is documented as numpydoc demands."""
+"""Every public name is documented as numpydoc demands, every module has a summary."""
 
 import importlib
 import inspect
@@ -17,13 +17,15 @@ LEFT_OUT = {
     "ES01": "a summary may be all there is to say",
     "EX01": "examples are asked of classes only where they can be short",
     "RT02": "returned values have names where there are several",
+    "RT05": "what is said of a returned value may end with a table",
     "SA01": "no `See Also` for its own sake",
     "SS06": "a summary may take two lines",
     "YD01": "generators say what they yield in the summary",
 }
 
 
-def public_modules():
+def modules():
+    """Every module but the private and the compiled ones."""
     package = Path(kernchem.__file__).parent
     for folder, subfolders, files in os.walk(package, followlinks=True):
         subfolders[:] = [name for name in subfolders if name[0] not in "_."]
@@ -36,25 +38,35 @@ def public_modules():
             yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def is_public(module):
+    """Whether users import from it: not from the inside of packages, nor from the solvers."""
+    parts = module.split(".")
+    is_package = hasattr(importlib.import_module(module), "__path__")
+    return len(parts) == 1 or (len(parts) == 2 and (not is_package or parts[1] in kernchem.__all__))
+
+
 def public_methods(cls):
-    """Methods and properties that kernchem wrote; not those of scikit-learn's mixins."""
-    for owner in cls.__mro__:
-        if owner.__module__.split(".")[0] != "kernchem":
-            continue
+    """Methods and properties that kernchem wrote and documents first.
+
+    Not those of scikit-learn's mixins, and not where a base class of ours has the documentation.
+    """
+    ours = [owner for owner in cls.__mro__ if owner.__module__.split(".")[0] == "kernchem"]
+    for k, owner in enumerate(ours):
         for name, value in vars(owner).items():
             function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
             if isinstance(function, property):
                 function = function.fget
-            if not name.startswith("_") and inspect.isfunction(function):
+            overrides = any(name in vars(base) for base in ours[k + 1 :])
+            if not name.startswith("_") and inspect.isfunction(function) and not overrides:
                 yield f"{owner.__module__}.{owner.__qualname__}.{name}"
 
 
 def public_objects():
     found = set()
-    for module_name in public_modules():
-        module = importlib.import_module(module_name)
-        for name in getattr(module, "__all__", ()):
-            value = getattr(module, name)
+    for name in filter(is_public, modules()):
+        module = importlib.import_module(name)
+        for public in module.__all__:
+            value = getattr(module, public)
             if not (inspect.isclass(value) or inspect.isfunction(value)):
                 continue
             found.add(f"{value.__module__}.{value.__qualname__}")
@@ -70,12 +82,12 @@ def test_collects_classes_functions_and_methods():
     assert {
         "kernchem.structures.Structures",
         "kernchem.structures.as_structures",
-        "kernchem.descriptors.base.Descriptor.transform",
+        "kernchem.models.krr.KRR.fit",
         "kernchem.units.energy_factor",
     } <= set(OBJECTS)
 
 
-@pytest.mark.parametrize("name", [*public_modules()])
+@pytest.mark.parametrize("name", sorted(modules()))
 def test_modules_have_a_summary(name):
     summary = (importlib.import_module(name).__doc__ or "").strip().splitlines()
     assert summary
@@ -84,5 +96,8 @@ def test_modules_have_a_summary(name):
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_docstring(name):
-    errors = validate(name)["errors"]
-    assert [f"{code}: {text}" for code, text in errors if code not in LEFT_OUT] == []
+    report = validate(name)
+    left_out = set(LEFT_OUT)
+    if report["docstring"].startswith("Return"):
+        left_out.add("RT01")  # a summary that says what is returned needs no section for it
+    assert [f"{code}: {text}" for code, text in report["errors"] if code not in left_out] == []
