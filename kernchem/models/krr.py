@@ -16,7 +16,7 @@ from kernchem.elements import formula
 from kernchem.errors import KernchemWarning, SettingError
 from kernchem.kernels import Gaussian, Laplacian
 from kernchem.models.composition import CompositionSpace
-from kernchem.models.training_set import TrainingSet
+from kernchem.models.training_set import TrainingSet, fold_numbers
 from kernchem.models.tuning import Criterion, kernel_matrix, noise_of, tune
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
 from kernchem.structures import as_structures
@@ -24,6 +24,7 @@ from kernchem.structures import as_structures
 __all__ = ["KRR"]
 
 _Array = npt.NDArray[np.float64]
+_Rows = npt.NDArray[np.int64]
 
 _KERNELS = {"gaussian": Gaussian, "laplacian": Laplacian}
 #: Rows predicted at a time: the kernel matrix of a panel, not of the whole call, is held.
@@ -160,10 +161,11 @@ class KRR(RegressorMixin, BaseEstimator):
         kept = np.flatnonzero(weights > 0)
         if len(kept) < len(labels):
             samples = samples[np.ix_(kept, kept)] if self._precomputed else samples[kept]
-        targets = labels.reshape(len(labels), -1)[kept]
-        groups = None if groups is None else np.asarray(groups)[kept]
-        training = self._training_set(samples, targets, weights[kept], groups)
-        self._choose(training, groups)
+        targets = labels.reshape(len(labels), -1)
+        fold = fold_numbers(self.cv, groups, targets)
+        targets = targets[kept]
+        training = self._training_set(samples, targets, weights[kept])
+        self._choose(training, training.folds(None if fold is None else fold[kept]))
 
         K = kernel_matrix(self.kernel_, training.features)
         factor = CholeskyFactor(K, noise_of(K, self.alpha_, training.weights))
@@ -231,8 +233,8 @@ class KRR(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self, "dual_coef_")
         training = self._training
-        kept = None if groups is None else np.asarray(groups)[self._kept]
-        folds = training.folds(cv, kept)
+        fold = fold_numbers(cv, groups, self.dual_coef_.reshape(self._n_samples, -1))
+        folds = training.folds(None if fold is None else fold[self._kept])
         K = kernel_matrix(self.kernel_, training.features)
         noise = noise_of(K, self.alpha_, training.weights) + self.jitter_
         factor = CholeskyFactor(K, noise)
@@ -283,24 +285,22 @@ class KRR(RegressorMixin, BaseEstimator):
             )
         return samples, check_labels(y, len(samples))
 
-    def _training_set(
-        self, samples: Any, targets: _Array, weights: _Array, groups: Any
-    ) -> TrainingSet:
+    def _training_set(self, samples: Any, targets: _Array, weights: _Array) -> TrainingSet:
         """Return distinct samples with features and linear part, and learn the layout of both."""
         self._space: CompositionSpace | None = None
         if self._precomputed:
             return TrainingSet.all(samples, targets, weights)
         if self.descriptor is None:
-            return TrainingSet.distinct(samples, targets, weights, groups=groups)
+            return TrainingSet.distinct(samples, targets, weights)
         self.descriptor_ = clone(self.descriptor).fit(samples)
         features = self.descriptor_.transform(samples)
         basis = None
         if self.composition is not False:
             self._space = CompositionSpace(samples)
             basis = self._space.basis(samples)
-        return TrainingSet.distinct(features, targets, weights, basis, groups)
+        return TrainingSet.distinct(features, targets, weights, basis)
 
-    def _choose(self, training: TrainingSet, groups: Any) -> None:
+    def _choose(self, training: TrainingSet, folds: list[_Rows] | None) -> None:
         """Set ``kernel_`` and ``alpha_``, by the leave-out error where that is asked for."""
         kernel = self._initial_kernel()
         alpha = None if isinstance(self.alpha, str) else float(self.alpha)
@@ -313,7 +313,6 @@ class KRR(RegressorMixin, BaseEstimator):
                 "choosing hyperparameters needs at least 2 distinct samples, got n_samples = 1; "
                 "give alpha a number and use optimizer=None"
             )
-        folds = training.folds(self.cv, groups)
         self.kernel_, self.alpha_, self.trials_ = tune(
             training, kernel, alpha, varied=varied, folds=folds, criterion=self.criterion
         )
@@ -332,7 +331,7 @@ class KRR(RegressorMixin, BaseEstimator):
         solution: GeneralisedLeastSquares,
         samples: Any,
         targets: _Array,
-        kept: npt.NDArray[np.int64],
+        kept: _Rows,
         labels: _Array,
     ) -> None:
         """Keep what ``predict`` and the reports need."""

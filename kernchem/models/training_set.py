@@ -11,7 +11,7 @@ from sklearn.model_selection import check_cv
 
 from kernchem.errors import SettingError
 
-__all__ = ["TrainingSet"]
+__all__ = ["TrainingSet", "fold_numbers"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -54,20 +54,19 @@ class TrainingSet:
         labels: _Array,
         weights: _Array,
         basis: _Array | None = None,
-        groups: npt.NDArray[Any] | None = None,
     ) -> TrainingSet:
-        """Merge samples that agree in features, linear part and group.
+        """Merge samples that agree in features and linear part.
 
         Their weights are added and their labels averaged, so a weight of two and a repetition give
         the same model, and a sample cannot be predicted from its own copy.
         """
-        keys: dict[tuple[bytes, bytes, Any], int] = {}
+        keys: dict[tuple[bytes, bytes], int] = {}
         member = np.empty(len(features), dtype=np.int64)
         first = []
         for row, values in enumerate(features):
             part = b"" if basis is None else basis[row].tobytes()
             # Adding 0.0 turns -0.0 into 0.0, whose bytes differ.
-            key = ((values + 0.0).tobytes(), part, None if groups is None else groups[row])
+            key = ((values + 0.0).tobytes(), part)
             member[row] = keys.setdefault(key, len(keys))
             if member[row] == len(first):
                 first.append(row)
@@ -105,29 +104,12 @@ class TrainingSet:
             features, self.targets[rows], self.weights[rows], basis, self.first[rows], own
         )
 
-    def folds(self, cv: Any, groups: Any) -> list[_Rows] | None:
-        """Return the rows that are left out together; None for one at a time.
-
-        Parameters
-        ----------
-        cv : int, splitter, iterable of splits or None
-            As in scikit-learn; None is one group at a time, or one sample without groups.
-        groups : array (n_samples,) or None
-            Group of each of the caller's samples.
-        """
-        own = None if groups is None else np.asarray(groups)[self.first]
-        if cv is None:
-            if own is None:
-                return None
-            return [np.flatnonzero(own == group) for group in np.unique(own)]
-        splitter = check_cv(cv)
-        folds = [test for _, test in splitter.split(self.features, self.targets[:, 0], own)]
-        if np.bincount(np.concatenate(folds), minlength=len(self)).max() > 1:
-            raise SettingError(
-                f"the folds of cv={cv!r} overlap; the closed form needs a splitter whose test sets "
-                "are disjoint, such as KFold or GroupKFold"
-            )
-        return folds
+    def folds(self, fold_of_sample: _Rows | None) -> list[_Rows] | None:
+        """Return the distinct samples of each fold; copies leave with the first of them."""
+        if fold_of_sample is None:
+            return None
+        fold = fold_of_sample[self.first]
+        return [np.flatnonzero(fold == number) for number in np.unique(fold[fold >= 0])]
 
     def residuals_of_samples(self, residuals: _Array, labels: _Array) -> _Array:
         """Return residuals of the caller's samples from those of the distinct ones.
@@ -135,6 +117,44 @@ class TrainingSet:
         All copies of a sample are left out together: each is compared with the same prediction.
         """
         return labels - (self.targets - residuals)[self.member]
+
+
+def fold_numbers(cv: Any, groups: Any, labels: _Array) -> _Rows | None:
+    """Return the number of the fold in which each sample is left out.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable of splits or None
+        As in scikit-learn; None is one group at a time, or one sample without groups.
+    groups : array (n_samples,) or None
+        Group of each sample.
+    labels : array (n_samples, n_targets)
+        Labels, for splitters that look at them.
+
+    Returns
+    -------
+    array (n_samples,) or None
+        Fold of each sample, -1 for one in no fold; None for one sample at a time.
+
+    Raises
+    ------
+    SettingError
+        If a sample would be left out more than once, or there is not one group per sample.
+    """
+    if groups is not None and len(groups) != len(labels):
+        raise SettingError(f"{len(groups)} groups were given for {len(labels)} samples")
+    if cv is None:
+        return None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    fold = np.full(len(labels), -1)
+    index = np.zeros((len(labels), 1))
+    for number, (_, test) in enumerate(check_cv(cv).split(index, labels[:, 0], groups)):
+        if (fold[test] >= 0).any():
+            raise SettingError(
+                f"the folds of cv={cv!r} overlap; the closed form needs a splitter whose test sets "
+                "are disjoint, such as KFold or GroupKFold"
+            )
+        fold[test] = number
+    return fold
 
 
 def _full_rank(basis: _Array) -> _Array:

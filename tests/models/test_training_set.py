@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
 
 from kernchem.errors import SettingError
-from kernchem.models.training_set import TrainingSet
+from kernchem.models.training_set import TrainingSet, fold_numbers
 
 FEATURES = np.array([[1.0, 0.0], [2.0, 0.0], [1.0, -0.0], [3.0, 0.0], [2.0, 0.0]])
 LABELS = np.array([[1.0], [2.0], [4.0], [8.0], [6.0]])
@@ -23,8 +23,7 @@ def test_identical_samples_are_merged(training):
     assert_allclose(training.targets[:, 0], [(1 + 8) / 3, (2 + 18) / 4, 8.0])
 
 
-def test_other_groups_and_other_compositions_stay_apart():
-    assert len(TrainingSet.distinct(FEATURES, LABELS, WEIGHTS, groups=np.arange(5))) == 5
+def test_other_compositions_stay_apart():
     basis = np.arange(5.0)[:, None]
     assert len(TrainingSet.distinct(FEATURES, LABELS, WEIGHTS, basis)) == 5
 
@@ -55,17 +54,26 @@ def test_part_of_a_kernel_matrix_is_square():
     assert_allclose(part.features, [[5.0, 7.0], [13.0, 15.0]])
 
 
-def test_folds_follow_scikit_learn(training):
-    assert training.folds(None, None) is None
-    expected = [test for _, test in KFold(3).split(np.zeros(3))]
-    for fold, other in zip(training.folds(3, None), expected, strict=True):
-        assert np.array_equal(fold, other)
-    groups = np.array([7, 7, 7, 9, 7])
-    folds = training.folds(None, groups)
-    assert [fold.tolist() for fold in folds] == [[0, 1], [2]]
-    assert sorted(f.tolist() for f in training.folds(GroupKFold(2), groups)) == [[0, 1], [2]]
+def test_folds_follow_scikit_learn():
+    labels = np.zeros((7, 1))
+    assert fold_numbers(None, None, labels) is None
+    fold = fold_numbers(3, None, labels)
+    for number, (_, test) in enumerate(KFold(3).split(labels)):
+        assert np.flatnonzero(fold == number).tolist() == test.tolist()
+    groups = ["b", "b", "a", "a", "c", "c", "c"]
+    assert fold_numbers(None, groups, labels).tolist() == [1, 1, 0, 0, 2, 2, 2]
+    fold = fold_numbers(GroupKFold(2), groups, labels)
+    assert len({(g, f) for g, f in zip(groups, fold, strict=True)}) == 3
+    assert fold_numbers([([0], [1, 2])], None, labels).tolist() == [-1, 0, 0, -1, -1, -1, -1]
 
 
-def test_overlapping_folds_are_refused(training):
+def test_copies_leave_with_the_first_of_them(training):
+    folds = training.folds(np.array([4, 2, 9, -1, 9]))
+    assert [fold.tolist() for fold in folds] == [[1], [0]]
+
+
+def test_folds_that_cannot_be_used_are_refused():
     with pytest.raises(SettingError, match="overlap"):
-        training.folds(ShuffleSplit(5, test_size=2, random_state=0), None)
+        fold_numbers(ShuffleSplit(5, test_size=2, random_state=0), None, LABELS)
+    with pytest.raises(SettingError, match="4 groups were given for 5 samples"):
+        fold_numbers(None, np.arange(4), LABELS)
