@@ -43,7 +43,7 @@ def _sources_digest() -> str:
     return digest.hexdigest()
 
 
-class _StampedCache(FunctionCache):  # type: ignore[misc]
+class _StampedCache(FunctionCache):
     """Numba's disk cache, stale as soon as any source with compiled code has changed."""
 
     def __init__(self, function: Callable[..., Any]) -> None:

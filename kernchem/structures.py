@@ -423,7 +423,9 @@ class Structures(Sequence[Structure]):
     @overload
     def __getitem__(self, key: str) -> npt.NDArray[Any]: ...
     @overload
-    def __getitem__(self, key: slice | npt.ArrayLike | tuple[Any, ...]) -> Structures: ...
+    def __getitem__(
+        self, key: slice | Sequence[int] | npt.NDArray[Any] | tuple[Any, ...]
+    ) -> Structures: ...
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             return self._property(key)

@@ -17,7 +17,7 @@ from kernchem.errors import KernchemWarning, SettingError
 from kernchem.kernels import Gaussian, Laplacian
 from kernchem.models.composition import CompositionSpace
 from kernchem.models.training_set import TrainingSet, fold_numbers
-from kernchem.models.tuning import Criterion, kernel_matrix, noise_of, tune
+from kernchem.models.tuning import Criterion, Trial, kernel_matrix, noise_of, tune
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
 from kernchem.structures import as_structures
 
@@ -306,7 +306,8 @@ class KRR(RegressorMixin, BaseEstimator):
         alpha = None if isinstance(self.alpha, str) else float(self.alpha)
         varied = self.optimizer is not None and kernel is not None and len(kernel.theta) > 0
         if alpha is not None and not varied:
-            self.kernel_, self.alpha_, self.trials_ = kernel, alpha, []
+            self.kernel_, self.alpha_ = kernel, alpha
+            self.trials_: list[Trial] = []
             return
         if len(training) < 2:
             raise SettingError(

@@ -62,7 +62,7 @@ class TrainingSet:
         """
         keys: dict[tuple[bytes, bytes], int] = {}
         member = np.empty(len(features), dtype=np.int64)
-        first = []
+        first: list[int] = []
         for row, values in enumerate(features):
             part = b"" if basis is None else basis[row].tobytes()
             # Adding 0.0 turns -0.0 into 0.0, whose bytes differ.
@@ -71,7 +71,7 @@ class TrainingSet:
             if member[row] == len(first):
                 first.append(row)
         chosen = np.array(first, dtype=np.int64)
-        total = np.bincount(member, weights)
+        total: _Array = np.bincount(member, weights).astype(np.float64)
         sums = [np.bincount(member, weights * column) for column in labels.T]
         targets = np.stack(sums, axis=1) / total[:, None]
         unique = len(chosen) == len(features)
