@@ -206,6 +206,19 @@ def test_readme_commands():
     assert callable(importlib.import_module("kernchem.cli").main)
 
 
+def test_module_is_the_command():
+    main = importlib.import_module("kernchem.__main__").main
+    assert main is importlib.import_module("kernchem.cli").main
+    shown = subprocess.run(
+        [sys.executable, "-m", "kernchem", "--help"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=PACKAGE.parent,
+    ).stdout
+    assert "benchmark" in shown
+
+
 def test_ci_runs_the_readme_and_environments_that_exist():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "<!-- tests -->" in script
