@@ -37,7 +37,7 @@ def load_qm_small(*, unit: str = "kcal/mol") -> Structures:
     Returns
     -------
     Structures
-        1280 molecules, 3 to 20 atoms, in an order shuffled once and for all:
+        1280 molecules, 2 to 20 atoms, in an order shuffled once and for all:
         ``numpy.random.default_rng(0).permutation(1280)`` applied to the order of ``id``. The file
         holds this order, so that no version of NumPy changes it: ``data[:800]`` and ``data[800:]``
         are a fair split, the same everywhere. Properties:
