@@ -1,13 +1,13 @@
-"""Checks of labels and weights that every estimator shares."""
+"""Checks that several modules share, and the texts of their errors."""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kernchem.errors import LabelError
+from kernchem.errors import LabelError, StructureError
 
-__all__ = ["check_labels", "check_weights"]
+__all__ = ["check_labels", "check_weights", "real_numbers", "short", "whole_numbers"]
 
 
 def check_labels(y: Any, n_samples: int) -> npt.NDArray[np.float64]:
@@ -81,3 +81,31 @@ def check_weights(sample_weight: Any, n_samples: int) -> npt.NDArray[np.float64]
     if not weights.any():
         raise LabelError("every sample_weight is zero; at least one sample must count")
     return weights
+
+
+def short(value: Any) -> str:
+    """Return type and beginning of a value, for an error's message."""
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
+
+
+def whole_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:
+    """Return values as int64 if they are whole numbers."""
+    array = np.asarray(values)
+    whole = array.size == 0 or np.issubdtype(array.dtype, np.integer)
+    if not whole and array.dtype.kind == "f":
+        whole = bool((np.isfinite(array) & (array == np.floor(array))).all())
+    if not whole:
+        raise StructureError(f"{name} must hold whole numbers; got {short(values)}")
+    return np.array(array, dtype=np.int64)
+
+
+def real_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
+    """Return values as a C-contiguous float64 array."""
+    try:
+        return np.array(values, dtype=np.float64, order="C")
+    except (TypeError, ValueError):
+        raise StructureError(
+            f"{name} must be one rectangular array of numbers; got {short(values)}. Lists of "
+            "arrays of different lengths go through Structures.from_arrays"
+        ) from None

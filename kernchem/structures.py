@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from kernchem.elements import MAX_ATOMIC_NUMBER, formula
+from kernchem._columns import atom_column, objects, value_column
+from kernchem._validation import real_numbers, short, whole_numbers
+from kernchem.elements import MAX_ATOMIC_NUMBER
 from kernchem.errors import PropertyError, StructureError, UnknownElementError
 from kernchem.neighbors import find_contact, find_flat_cell
+from kernchem.structure import Structure, structure_from_ase
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["MIN_DISTANCE", "Structure", "Structures", "as_structures"]
+__all__ = ["MIN_DISTANCE", "Structures", "as_structures"]
 
 #: Atoms nearer than this (angstrom) are taken for a broken file.
 MIN_DISTANCE = 0.1
@@ -31,99 +34,6 @@ MIN_DISTANCE = 0.1
 _CURE = (
     "pass a kernchem.Structures, ase.Atoms or a list of them, or a file read by kernchem.read(path)"
 )
-
-
-class Structure:
-    """One molecule or material: an item of :class:`Structures`.
-
-    It is a scalar in NumPy's eyes (no length, ``==`` gives one truth value), so that object arrays
-    of structures pass through scikit-learn.
-
-    Parameters
-    ----------
-    numbers : array (n_atoms,)
-        Atomic numbers.
-    positions : array (n_atoms, 3)
-        Angstrom.
-    cell : array (3, 3), optional
-        Cell vectors as rows, angstrom.
-    pbc : array (3,), optional
-        Which cell vectors are periodic.
-    charge : float, optional
-        Total charge in elementary charges; None where it was not given.
-    multiplicity : int, optional
-        Spin multiplicity 2S + 1; None where it was not given.
-    properties : dict, optional
-        Property name to a value of the structure.
-    atom_properties : dict, optional
-        Property name to an array with one row per atom.
-    """
-
-    __slots__ = (
-        "atom_properties",
-        "cell",
-        "charge",
-        "multiplicity",
-        "numbers",
-        "pbc",
-        "positions",
-        "properties",
-    )
-
-    def __init__(
-        self,
-        numbers: npt.NDArray[np.int64],
-        positions: npt.NDArray[np.float64],
-        *,
-        cell: npt.NDArray[np.float64] | None = None,
-        pbc: npt.NDArray[np.bool_] | None = None,
-        charge: float | None = None,
-        multiplicity: int | None = None,
-        properties: Mapping[str, Any] | None = None,
-        atom_properties: Mapping[str, npt.NDArray[Any]] | None = None,
-    ) -> None:
-        self.numbers = numbers
-        self.positions = positions
-        self.cell = cell
-        self.pbc = pbc
-        self.charge = charge
-        self.multiplicity = multiplicity
-        self.properties = dict(properties or {})
-        self.atom_properties = dict(atom_properties or {})
-
-    @property
-    def formula(self) -> str:
-        """Chemical formula in Hill order."""
-        return formula(self.numbers)
-
-    def to_ase(self) -> Atoms:
-        """Return a new :class:`ase.Atoms` with the properties in ``info`` and ``arrays``."""
-        from ase import Atoms
-
-        atoms = Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.pbc)
-        atoms.info.update(self.properties)
-        if self.charge is not None:
-            atoms.info["charge"] = self.charge
-        if self.multiplicity is not None:
-            atoms.info["multiplicity"] = self.multiplicity
-        for name, values in self.atom_properties.items():
-            atoms.set_array(name, np.array(values))
-        return atoms
-
-    def _key(self) -> tuple[Any, ...]:
-        cell = None if self.cell is None else self.cell.tobytes()
-        pbc = None if self.pbc is None else self.pbc.tobytes()
-        numbers, positions = self.numbers.tobytes(), self.positions.tobytes()
-        return numbers, positions, cell, pbc, self.charge, self.multiplicity
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Structure) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def __repr__(self) -> str:
-        return f"Structure({self.formula}, {len(self.numbers)} atoms)"
 
 
 class Structures(Sequence[Structure]):
@@ -195,20 +105,20 @@ class Structures(Sequence[Structure]):
         properties: Mapping[str, npt.ArrayLike] | None = None,
         atom_properties: Mapping[str, npt.ArrayLike] | None = None,
     ) -> None:
-        self.numbers: npt.NDArray[np.int64] = _frozen(_integers(numbers, "numbers"))
-        self.positions: npt.NDArray[np.float64] = _frozen(_floats(positions, "positions"))
-        self.offsets: npt.NDArray[np.int64] = _frozen(_integers(offsets, "offsets"))
+        self.numbers: npt.NDArray[np.int64] = _frozen(whole_numbers(numbers, "numbers"))
+        self.positions: npt.NDArray[np.float64] = _frozen(real_numbers(positions, "positions"))
+        self.offsets: npt.NDArray[np.int64] = _frozen(whole_numbers(offsets, "offsets"))
         self.cells: npt.NDArray[np.float64] | None = None
         self.pbc: npt.NDArray[np.bool_] | None = None
         if cells is not None:
-            self.cells = _frozen(_floats(cells, "cells"))
+            self.cells = _frozen(real_numbers(cells, "cells"))
             nowhere = np.zeros((*self.cells.shape[:1], 3), dtype=bool)
             self.pbc = _frozen(nowhere if pbc is None else np.array(pbc, dtype=bool))
         elif pbc is not None and np.any(pbc):
             raise StructureError("pbc was given without cells; pass cells of shape (n, 3, 3) too")
-        self.charge = None if charge is None else _frozen(_floats(charge, "charge"))
+        self.charge = None if charge is None else _frozen(real_numbers(charge, "charge"))
         self.multiplicity = (
-            None if multiplicity is None else _frozen(_integers(multiplicity, "multiplicity"))
+            None if multiplicity is None else _frozen(whole_numbers(multiplicity, "multiplicity"))
         )
         per_structure = {k: _frozen(_as_column(v)) for k, v in (properties or {}).items()}
         per_atom = {k: _frozen(_as_column(v)) for k, v in (atom_properties or {}).items()}
@@ -366,7 +276,7 @@ class Structures(Sequence[Structure]):
         properties = {}
         for name in names:
             values = [item.properties.get(name) for item in items]
-            properties[name] = _objects(values) if name in ragged else _column(values)
+            properties[name] = objects(values) if name in ragged else value_column(values)
         atom_names = list(dict.fromkeys(name for item in items for name in item.atom_properties))
         atom_properties = {}
         for name in atom_names:
@@ -376,9 +286,9 @@ class Structures(Sequence[Structure]):
                     "rename one"
                 )
             blocks = [item.atom_properties.get(name) for item in items]
-            column = _atom_column(blocks, [len(item.numbers) for item in items])
+            column = atom_column(blocks, [len(item.numbers) for item in items])
             if column is None:
-                properties[name] = _objects(blocks)
+                properties[name] = objects(blocks)
             else:
                 atom_properties[name] = column
         sizes = [len(item.numbers) for item in items]
@@ -448,7 +358,7 @@ class Structures(Sequence[Structure]):
                 "structures are not numbers: put a descriptor before an estimator that works on "
                 "arrays, e.g. make_pipeline(CoulombMatrix(), estimator)"
             )
-        return _objects(list(self))
+        return objects(list(self))
 
     def __repr__(self) -> str:
         from kernchem.elements import symbol
@@ -644,8 +554,8 @@ def _item_from(item: Any, k: int) -> Structure:
     if isinstance(item, Structure):
         return item
     if hasattr(item, "get_atomic_numbers"):
-        return _item_from_ase(item, k)
-    raise StructureError(f"item {k} is {_short(item)}, not a structure; {_CURE}")
+        return structure_from_ase(item, k)
+    raise StructureError(f"item {k} is {short(item)}, not a structure; {_CURE}")
 
 
 def _check_item(item: Structure, k: int) -> None:
@@ -669,121 +579,19 @@ def _each(X: Any) -> Iterable[Any]:
     if isinstance(X, Structure) or hasattr(X, "get_atomic_numbers"):
         return [X]
     if isinstance(X, str | bytes) or not isinstance(X, Iterable):
-        raise StructureError(f"got {_short(X)} where structures were expected; {_CURE}")
+        raise StructureError(f"got {short(X)} where structures were expected; {_CURE}")
     return X
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
 
 
 def _rebuild(fields: dict[str, Any]) -> Structures:
     return Structures._unchecked(**fields)
 
 
-def _item_from_ase(atoms: Atoms, k: int = 0) -> Structure:
-    info = {str(name): value for name, value in atoms.info.items() if value is not None}
-    charge, multiplicity = info.pop("charge", None), info.pop("multiplicity", None)
-    for name, value in (("charge", charge), ("multiplicity", multiplicity)):
-        whole = name == "charge" or value is None or value == np.floor(value)
-        if value is not None and not (isinstance(value, int | float | np.number) and whole):
-            raise StructureError(
-                f"structure {k}: info[{name!r}] is {_short(value)}; it must be one number, "
-                "whole for a multiplicity"
-            )
-    arrays = {k: v for k, v in atoms.arrays.items() if k not in {"numbers", "positions"}}
-    results = getattr(atoms.calc, "results", None) or {}
-    for name, value in results.items():
-        if value is None:
-            continue
-        per_atom = name in {"forces", "charges", "magmoms", "energies", "stresses"}
-        fits = np.ndim(value) > 0 and len(value) == len(atoms)
-        (arrays if per_atom and fits else info)[name] = value
-    periodic = atoms.pbc.any() or atoms.cell.array.any()
-    return Structure(
-        np.array(atoms.numbers, dtype=np.int64),
-        np.array(atoms.positions, dtype=float),
-        cell=np.array(atoms.cell.array) if periodic else None,
-        pbc=np.array(atoms.pbc) if periodic else None,
-        charge=None if charge is None else float(charge),
-        multiplicity=None if multiplicity is None else int(multiplicity),
-        properties=info,
-        atom_properties=arrays,
-    )
-
-
-def _column(values: list[Any]) -> npt.NDArray[Any]:
-    """Return one value per structure as an array; None marks a structure that has none."""
-    present = [value for value in values if value is not None]
-    if not present:
-        return _objects(values)
-    if all(isinstance(value, str) for value in present):
-        return np.array(["" if value is None else value for value in values])
-    try:
-        arrays = [np.asarray(value) for value in present]
-    except ValueError:  # nested lists of different lengths
-        return _objects(values)
-    same = len({array.shape for array in arrays}) == 1
-    if not same or any(array.dtype.kind not in "biuf" for array in arrays):
-        return _objects(values)
-    if len(present) < len(values):
-        hole = np.full(arrays[0].shape, np.nan)
-        return np.array([hole if value is None else value for value in values], dtype=float)
-    return np.array(values)
-
-
-def _atom_column(
-    blocks: list[npt.NDArray[Any] | None], sizes: list[int]
-) -> npt.NDArray[Any] | None:
-    """Return values per atom as one array; None if the blocks do not fit together."""
-    present = [block for block in blocks if block is not None]
-    if len({(block.shape[1:], block.dtype.kind) for block in present}) != 1:
-        return None
-    if len(present) == len(blocks):
-        return np.concatenate(present)
-    if present[0].dtype.kind not in "biuf":
-        return None
-    trailing = present[0].shape[1:]
-    filled = [
-        np.full((size, *trailing), np.nan) if block is None else block
-        for block, size in zip(blocks, sizes, strict=True)
-    ]
-    return np.concatenate(filled)
-
-
-def _objects(values: list[Any]) -> npt.NDArray[np.object_]:
-    column = np.empty(len(values), dtype=object)
-    for k, value in enumerate(values):
-        column[k] = value
-    return column
-
-
 def _rows_of_numbers(numbers: Any, n: int) -> list[npt.NDArray[np.int64]]:
     """Return atomic numbers per structure, one row shared by all ``n`` frames if there is one."""
     if len(numbers) and np.ndim(numbers[0]) == 0:
-        return [_integers(numbers, "numbers")] * n
-    return [_integers(row, "numbers") for row in numbers]
-
-
-def _integers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:
-    array = np.asarray(values)
-    whole = array.size == 0 or np.issubdtype(array.dtype, np.integer)
-    if not whole and array.dtype.kind == "f":
-        whole = bool((np.isfinite(array) & (array == np.floor(array))).all())
-    if not whole:
-        raise StructureError(f"{name} must hold whole numbers; got {_short(values)}")
-    return np.array(array, dtype=np.int64)
-
-
-def _floats(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
-    try:
-        return np.array(values, dtype=np.float64, order="C")
-    except (TypeError, ValueError):
-        raise StructureError(
-            f"{name} must be one rectangular array of numbers; got {_short(values)}. Lists of "
-            "arrays of different lengths go through Structures.from_arrays"
-        ) from None
+        return [whole_numbers(numbers, "numbers")] * n
+    return [whole_numbers(row, "numbers") for row in numbers]
 
 
 def _as_column(values: npt.ArrayLike) -> npt.NDArray[Any]:

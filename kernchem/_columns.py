@@ -1,0 +1,55 @@
+"""Property values of several structures, put into one array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["atom_column", "objects", "value_column"]
+
+
+def value_column(values: list[Any]) -> npt.NDArray[Any]:
+    """Return one value per structure as an array; None marks a structure that has none."""
+    present = [value for value in values if value is not None]
+    if not present:
+        return objects(values)
+    if all(isinstance(value, str) for value in present):
+        return np.array(["" if value is None else value for value in values])
+    try:
+        arrays = [np.asarray(value) for value in present]
+    except ValueError:  # nested lists of different lengths
+        return objects(values)
+    same = len({array.shape for array in arrays}) == 1
+    if not same or any(array.dtype.kind not in "biuf" for array in arrays):
+        return objects(values)
+    if len(present) < len(values):
+        hole = np.full(arrays[0].shape, np.nan)
+        return np.array([hole if value is None else value for value in values], dtype=float)
+    return np.array(values)
+
+
+def atom_column(blocks: list[npt.NDArray[Any] | None], sizes: list[int]) -> npt.NDArray[Any] | None:
+    """Return values per atom as one array; None if the blocks do not fit together."""
+    present = [block for block in blocks if block is not None]
+    if len({(block.shape[1:], block.dtype.kind) for block in present}) != 1:
+        return None
+    if len(present) == len(blocks):
+        return np.concatenate(present)
+    if present[0].dtype.kind not in "biuf":
+        return None
+    trailing = present[0].shape[1:]
+    filled = [
+        np.full((size, *trailing), np.nan) if block is None else block
+        for block, size in zip(blocks, sizes, strict=True)
+    ]
+    return np.concatenate(filled)
+
+
+def objects(values: list[Any]) -> npt.NDArray[np.object_]:
+    """Return any values as an array of objects."""
+    column = np.empty(len(values), dtype=object)
+    for k, value in enumerate(values):
+        column[k] = value
+    return column

@@ -1,0 +1,143 @@
+"""One molecule or material, and its conversion from and to :class:`ase.Atoms`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernchem._validation import short
+from kernchem.elements import formula
+from kernchem.errors import StructureError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["Structure", "structure_from_ase"]
+
+
+class Structure:
+    """One molecule or material: an item of :class:`Structures`.
+
+    It is a scalar in NumPy's eyes (no length, ``==`` gives one truth value), so that object arrays
+    of structures pass through scikit-learn.
+
+    Parameters
+    ----------
+    numbers : array (n_atoms,)
+        Atomic numbers.
+    positions : array (n_atoms, 3)
+        Angstrom.
+    cell : array (3, 3), optional
+        Cell vectors as rows, angstrom.
+    pbc : array (3,), optional
+        Which cell vectors are periodic.
+    charge : float, optional
+        Total charge in elementary charges; None where it was not given.
+    multiplicity : int, optional
+        Spin multiplicity 2S + 1; None where it was not given.
+    properties : dict, optional
+        Property name to a value of the structure.
+    atom_properties : dict, optional
+        Property name to an array with one row per atom.
+    """
+
+    __slots__ = (
+        "atom_properties",
+        "cell",
+        "charge",
+        "multiplicity",
+        "numbers",
+        "pbc",
+        "positions",
+        "properties",
+    )
+
+    def __init__(
+        self,
+        numbers: npt.NDArray[np.int64],
+        positions: npt.NDArray[np.float64],
+        *,
+        cell: npt.NDArray[np.float64] | None = None,
+        pbc: npt.NDArray[np.bool_] | None = None,
+        charge: float | None = None,
+        multiplicity: int | None = None,
+        properties: Mapping[str, Any] | None = None,
+        atom_properties: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> None:
+        self.numbers = numbers
+        self.positions = positions
+        self.cell = cell
+        self.pbc = pbc
+        self.charge = charge
+        self.multiplicity = multiplicity
+        self.properties = dict(properties or {})
+        self.atom_properties = dict(atom_properties or {})
+
+    @property
+    def formula(self) -> str:
+        """Chemical formula in Hill order."""
+        return formula(self.numbers)
+
+    def to_ase(self) -> Atoms:
+        """Return a new :class:`ase.Atoms` with the properties in ``info`` and ``arrays``."""
+        from ase import Atoms
+
+        atoms = Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.pbc)
+        atoms.info.update(self.properties)
+        if self.charge is not None:
+            atoms.info["charge"] = self.charge
+        if self.multiplicity is not None:
+            atoms.info["multiplicity"] = self.multiplicity
+        for name, values in self.atom_properties.items():
+            atoms.set_array(name, np.array(values))
+        return atoms
+
+    def _key(self) -> tuple[Any, ...]:
+        cell = None if self.cell is None else self.cell.tobytes()
+        pbc = None if self.pbc is None else self.pbc.tobytes()
+        numbers, positions = self.numbers.tobytes(), self.positions.tobytes()
+        return numbers, positions, cell, pbc, self.charge, self.multiplicity
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Structure) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"Structure({self.formula}, {len(self.numbers)} atoms)"
+
+
+def structure_from_ase(atoms: Atoms, k: int = 0) -> Structure:
+    """Return one structure; ``k`` is its number in the messages of errors."""
+    info = {str(name): value for name, value in atoms.info.items() if value is not None}
+    charge, multiplicity = info.pop("charge", None), info.pop("multiplicity", None)
+    for name, value in (("charge", charge), ("multiplicity", multiplicity)):
+        whole = name == "charge" or value is None or value == np.floor(value)
+        if value is not None and not (isinstance(value, int | float | np.number) and whole):
+            raise StructureError(
+                f"structure {k}: info[{name!r}] is {short(value)}; it must be one number, "
+                "whole for a multiplicity"
+            )
+    arrays = {k: v for k, v in atoms.arrays.items() if k not in {"numbers", "positions"}}
+    results = getattr(atoms.calc, "results", None) or {}
+    for name, value in results.items():
+        if value is None:
+            continue
+        per_atom = name in {"forces", "charges", "magmoms", "energies", "stresses"}
+        fits = np.ndim(value) > 0 and len(value) == len(atoms)
+        (arrays if per_atom and fits else info)[name] = value
+    periodic = atoms.pbc.any() or atoms.cell.array.any()
+    return Structure(
+        np.array(atoms.numbers, dtype=np.int64),
+        np.array(atoms.positions, dtype=float),
+        cell=np.array(atoms.cell.array) if periodic else None,
+        pbc=np.array(atoms.pbc) if periodic else None,
+        charge=None if charge is None else float(charge),
+        multiplicity=None if multiplicity is None else int(multiplicity),
+        properties=info,
+        atom_properties=arrays,
+    )
