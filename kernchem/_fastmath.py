@@ -1,0 +1,125 @@
+"""Elementary functions that the compiler can turn into vector instructions.
+
+Numba calls the C library once per element for ``math.exp``; the polynomial below is inlined into
+the calling loop instead, which then runs on whole vector registers. The fast-math flags of a
+calling function do not reach in here: the rounding steps must stay as they are written.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from kernchem._numba import jit
+
+__all__ = ["exp"]
+
+_LOG2_E = 1.4426950408889634
+# ln 2 in two pieces. The first has 32 significant bits: its product with the exponent (at most
+# 11 bits) is exact whether or not the machine has fused multiply-add.
+_LN2_HIGH = 0.6931471803691238
+_LN2_LOW = 1.9082149292705877e-10
+# 1.5 * 2^52: adding it rounds a small number to an integer, which the lowest bits then hold.
+_ROUND = 6755399441055744.0
+# exp(x) = 1 + x + x^2 q(x), with q of degree 9 fitted at Chebyshev nodes of +-1.0001 ln(2)/2 by
+# mpmath.chebyfit in 60 digits; constant term last.
+_Q = (
+    2.510038549551032e-08,
+    2.7620088445409746e-07,
+    2.7557268459997064e-06,
+    2.4801521295954376e-05,
+    0.00019841269863053618,
+    0.0013888888917213717,
+    0.008333333333330062,
+    0.04166666666662413,
+    0.16666666666666669,
+    0.5,
+)
+# Between these, exp(x) is finite and not smaller than the smallest normal number 2^-1022.
+_MIN = -708.3964185322641
+_MAX = 709.782712893384
+
+
+def _multiply_add_codegen(
+    typing_context: Any, a: Any, b: Any, c: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """Generate ``a b + c``, with one rounding where the processor can."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        double = ir.DoubleType()
+        function = builder.module.declare_intrinsic(
+            "llvm.fmuladd", [double], ir.FunctionType(double, [double] * 3)
+        )
+        return builder.call(function, arguments)
+
+    return types.float64(types.float64, types.float64, types.float64), generate
+
+
+def _times_power_codegen(
+    typing_context: Any, value: Any, rounded: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """Generate ``value * 2^k`` by adding the lowest bits of ``rounded``, k, to the exponent."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits = ir.IntType(64)
+        exponent = builder.shl(builder.bitcast(arguments[1], bits), ir.Constant(bits, 52))
+        total = builder.add(builder.bitcast(arguments[0], bits), exponent)
+        return builder.bitcast(total, ir.DoubleType())
+
+    return types.float64(types.float64, types.float64), generate
+
+
+def _multiply_add_python(a: float, b: float, c: float) -> float:
+    return a * b + c
+
+
+def _times_power_python(value: float, rounded: float) -> float:
+    exponent = rounded - _ROUND
+    # Beyond these powers the caller takes another value, as the bits would be nonsense.
+    return value * 2.0 ** (exponent - 1.0) * 2.0 if abs(exponent) < 1025.0 else math.nan
+
+
+# Numba can cache a function that calls an intrinsic only if a name of the module holds it.
+if numba.config.DISABLE_JIT:
+    _multiply_add, _times_power = _multiply_add_python, _times_power_python
+else:
+    _multiply_add = intrinsic(_multiply_add_codegen)
+    _times_power = intrinsic(_times_power_codegen)
+
+
+@jit
+def exp(x: float) -> float:
+    """Return exp(x) with an error below one unit in the last place.
+
+    Parameters
+    ----------
+    x : float
+        Any number; NaN gives NaN.
+
+    Returns
+    -------
+    float
+        exp(x); 0 where it would be smaller than 2^-1022 (about 2.2e-308), infinity where it would
+        exceed the largest number, and exactly 1 at 0.
+    """
+    rounded = _multiply_add(x, _LOG2_E, _ROUND)
+    k = rounded - _ROUND
+    r = _multiply_add(k, -_LN2_LOW, _multiply_add(k, -_LN2_HIGH, x))
+    q = _Q[0]
+    q = _multiply_add(q, r, _Q[1])
+    q = _multiply_add(q, r, _Q[2])
+    q = _multiply_add(q, r, _Q[3])
+    q = _multiply_add(q, r, _Q[4])
+    q = _multiply_add(q, r, _Q[5])
+    q = _multiply_add(q, r, _Q[6])
+    q = _multiply_add(q, r, _Q[7])
+    q = _multiply_add(q, r, _Q[8])
+    q = _multiply_add(q, r, _Q[9])
+    q = _multiply_add(q, r, 1.0)
+    value = _times_power(_multiply_add(q, r, 1.0), rounded)
+    value = value if x >= _MIN else 0.0
+    return value if x <= _MAX else x + math.inf

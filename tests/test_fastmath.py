@@ -1,0 +1,99 @@
+"""The polynomial exp against forty digits and against the limits of float64."""
+
+import decimal
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernchem._fastmath import exp
+
+SMALLEST_NORMAL = sys.float_info.min
+
+
+def errors_in_last_place(points):
+    """Error of each exp(x) in units of the last place of the true value."""
+    with decimal.localcontext(prec=40):
+        truths = [decimal.Decimal(x).exp() for x in points]
+        return np.array(
+            [
+                float(abs(decimal.Decimal(exp(x)) - truth)) / math.ulp(float(truth))
+                for x, truth in zip(points, truths, strict=True)
+            ]
+        )
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-0.35, 0.35), (-40.0, 0.0), (-708.39, 709.78), (-1e-8, 1e-8)]
+)
+def test_error_is_below_one_unit_in_the_last_place(rng, low, high):
+    errors = errors_in_last_place(rng.uniform(low, high, 1500).tolist())
+    # Without fused multiply-add the last steps round twice.
+    assert errors.max() < 1.5
+    assert errors.mean() < 0.35
+
+
+def test_error_next_to_the_breaks_of_the_range_reduction():
+    breaks = [(k + 0.5) * math.log(2.0) for k in range(-1020, 1020, 17)]
+    points = [math.nextafter(x, side) for x in breaks for side in (-math.inf, math.inf)]
+    assert errors_in_last_place(points).max() < 1.5
+
+
+def test_exactly_one_at_zero():
+    assert exp(0.0) == 1.0
+    assert exp(-0.0) == 1.0
+    assert exp(5e-324) == 1.0
+
+
+def test_nan_stays_nan():
+    assert math.isnan(exp(math.nan))
+
+
+@pytest.mark.parametrize("x", [709.7827128933841, 710.0, 1e4, 1e300, math.inf])
+def test_overflow_gives_infinity(x):
+    assert exp(x) == math.inf
+
+
+@pytest.mark.parametrize("x", [-708.3964185322642, -709.0, -745.0, -746.0, -1e300, -math.inf])
+def test_numbers_below_the_smallest_normal_one_become_zero(x):
+    assert exp(x) == 0.0
+
+
+def test_the_ends_of_the_normal_range():
+    assert exp(-708.3964185322641) == pytest.approx(SMALLEST_NORMAL, rel=1e-12)
+    assert exp(-708.3964185322641) >= SMALLEST_NORMAL
+    largest = 709.782712893384
+    assert exp(largest) == pytest.approx(math.exp(largest), rel=1e-15)
+
+
+@given(st.floats(-745.0, 709.7), st.floats(0.0, 1e-3))
+def test_monotonic_up_to_rounding(x, step):
+    assert exp(x + step) >= exp(x) * (1.0 - 2.0**-51)
+
+
+@given(st.floats(-708.0, 0.0))
+def test_relative_error_against_numpy(x):
+    # NumPy's own exp is good to one unit in the last place.
+    assert exp(x) == pytest.approx(float(np.exp(x)), rel=4.5e-16)
+
+
+def test_plain_python_twin_gives_the_same_numbers():
+    points = [-708.0, -33.3, -1.5, -1e-9, 0.0, 0.3, 700.0, -1e9, 1e9, math.inf, -math.inf]
+    code = (
+        "from math import inf; from kernchem._fastmath import exp; "
+        f"print([exp(x) for x in {points}])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    values = [float(word) for word in done.stdout.strip("[]\n").split(",")]
+    np.testing.assert_allclose(values, [exp(x) for x in points], rtol=4.5e-16)

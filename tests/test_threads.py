@@ -1,0 +1,99 @@
+"""The thread pool over panels."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from kernchem._threads import effective_n_jobs, run_panels, single_threaded_blas
+from kernchem.errors import SettingError
+
+
+def blas_threads():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 7, None])
+@pytest.mark.parametrize(("n_rows", "panel"), [(0, 4), (1, 4), (4, 4), (13, 4), (64, 1), (5, 100)])
+def test_every_row_is_filled_once(n_jobs, n_rows, panel):
+    counts = np.zeros(n_rows, dtype=int)
+
+    def fill(start, stop):
+        assert 0 < stop - start <= panel
+        counts[start:stop] += 1
+
+    run_panels(fill, n_rows, panel, n_jobs)
+    assert (counts == 1).all()
+
+
+def test_the_panels_do_not_depend_on_the_number_of_threads():
+    def panels(n_jobs):
+        seen = set()
+        run_panels(lambda start, stop: seen.add((start, stop)), 1003, 64, n_jobs)
+        return seen
+
+    assert panels(1) == panels(2) == panels(5)
+
+
+def test_threads_run_at_the_same_time():
+    # Each of two panels waits for the other: one thread alone would break the barrier.
+    barrier = threading.Barrier(2, timeout=20.0)
+    run_panels(lambda *_: barrier.wait(), 2, 1, 2)
+
+
+def test_the_result_does_not_depend_on_the_order_of_panels():
+    source = np.random.default_rng(0).normal(size=(257, 31))
+
+    def squares(n_jobs):
+        out = np.empty_like(source)
+
+        def fill(start, stop):
+            np.multiply(source[start:stop], source[start:stop], out=out[start:stop])
+
+        run_panels(fill, len(source), 16, n_jobs)
+        return out
+
+    np.testing.assert_array_equal(squares(1), source**2)
+    np.testing.assert_array_equal(squares(3), squares(1))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_exception_of_a_panel_reaches_the_caller(n_jobs):
+    def fill(start, stop):
+        if start == 30:
+            raise FloatingPointError(f"row {start}")
+
+    with pytest.raises(FloatingPointError, match="row 30"):
+        run_panels(fill, 100, 10, n_jobs)
+
+
+@pytest.mark.parametrize("n_jobs", [0, -2, -7])
+def test_a_number_of_threads_that_makes_no_sense_is_refused(n_jobs):
+    with pytest.raises(SettingError, match=f"n_jobs={n_jobs}"):
+        effective_n_jobs(n_jobs)
+    with pytest.raises(SettingError, match=f"n_jobs={n_jobs}"):
+        run_panels(lambda *_: None, 10, 5, n_jobs)
+
+
+def test_all_cores_are_those_this_process_may_use():
+    expected = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert effective_n_jobs(None) == effective_n_jobs(-1) == expected
+    assert effective_n_jobs(3) == 3
+
+
+def test_blas_has_one_thread_inside_and_its_own_number_again_behind():
+    if not blas_threads():
+        pytest.skip("threadpoolctl knows no BLAS here")
+    before = blas_threads()
+    with single_threaded_blas():
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+
+    inside = []
+    run_panels(lambda *_: inside.extend(blas_threads()), 4, 1, 2)
+    assert set(inside) == {1}
+    with pytest.raises(ZeroDivisionError):
+        run_panels(lambda *_: 1 // 0, 4, 1, 2)
+    assert blas_threads() == before
