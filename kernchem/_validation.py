@@ -94,7 +94,8 @@ def whole_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:
     array = np.asarray(values)
     whole = array.size == 0 or np.issubdtype(array.dtype, np.integer)
     if not whole and array.dtype.kind == "f":
-        whole = bool((np.isfinite(array) & (array == np.floor(array))).all())
+        # Beyond 2**53 a float64 no longer tells whole numbers apart.
+        whole = bool(((np.abs(array) <= 2**53) & (array == np.floor(array))).all())
     if not whole:
         raise StructureError(f"{name} must hold whole numbers; got {short(values)}")
     return np.array(array, dtype=np.int64)

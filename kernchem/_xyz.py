@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from kernchem.errors import FileFormatError, StructureError, UnknownElementError
-from kernchem.structures import Structure, _item_from_ase
+from kernchem.structure import Structure, structure_from_ase
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -105,7 +105,7 @@ def read_extxyz(path: Path) -> list[tuple[int, Structure]]:
     entries, comments = [], []
     for frame in _frames(path):
         try:
-            structure = _item_from_ase(_parse_extxyz(frame), frame.index)
+            structure = structure_from_ase(_parse_extxyz(frame), frame.index)
         except StructureError as error:
             raise StructureError(f"{path}, line {frame.line + 1}: {error}") from None
         entries.append((frame.line, structure))

@@ -16,6 +16,10 @@ def symbol(number: int) -> str:
     """Return the symbol of an atomic number (1 to 118)."""
     from ase.data import chemical_symbols
 
+    if not 1 <= number <= MAX_ATOMIC_NUMBER:
+        raise UnknownElementError(
+            f"{number} is no atomic number of an element; use 1 (H) to {MAX_ATOMIC_NUMBER}"
+        )
     return str(chemical_symbols[int(number)])
 
 
@@ -50,9 +54,11 @@ def covalent_radii() -> npt.NDArray[np.float64]:
     https://doi.org/10.1039/b801115j; elements they do not list carry NaN.
     """
     from ase.data import covalent_radii as radii
-    from ase.data import missing
 
     table = np.array(radii[: MAX_ATOMIC_NUMBER + 1], dtype=float)
-    table[table == missing] = np.nan
+    # The table of Cordero et al. ends with curium; ASE fills the rest with 2.0, which is also the
+    # value they give for protactinium.
+    table[0] = np.nan
+    table[97:] = np.nan
     table.flags.writeable = False
     return table

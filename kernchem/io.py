@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from kernchem._xyz import COMPRESSIONS, PARSER_ERRORS, is_gdb9, read_extxyz, read_gdb9
 from kernchem.errors import FileFormatError, KernchemError, SettingError
-from kernchem.structures import Structure, Structures, as_structures
+from kernchem.structure import Structure
+from kernchem.structures import Structures, as_structures
 
 __all__ = ["read"]
 

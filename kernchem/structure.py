@@ -116,8 +116,9 @@ def structure_from_ase(atoms: Atoms, k: int = 0) -> Structure:
     info = {str(name): value for name, value in atoms.info.items() if value is not None}
     charge, multiplicity = info.pop("charge", None), info.pop("multiplicity", None)
     for name, value in (("charge", charge), ("multiplicity", multiplicity)):
-        whole = name == "charge" or value is None or value == np.floor(value)
-        if value is not None and not (isinstance(value, int | float | np.number) and whole):
+        number = isinstance(value, int | float | np.integer | np.floating)
+        fits = number and (name == "charge" or float(value).is_integer())
+        if value is not None and not fits:
             raise StructureError(
                 f"structure {k}: info[{name!r}] is {short(value)}; it must be one number, "
                 "whole for a multiplicity"
@@ -128,8 +129,8 @@ def structure_from_ase(atoms: Atoms, k: int = 0) -> Structure:
         if value is None:
             continue
         per_atom = name in {"forces", "charges", "magmoms", "energies", "stresses"}
-        fits = np.ndim(value) > 0 and len(value) == len(atoms)
-        (arrays if per_atom and fits else info)[name] = value
+        rows = len(value) if np.ndim(value) else 0
+        (arrays if per_atom and rows == len(atoms) else info)[name] = value
     periodic = atoms.pbc.any() or atoms.cell.array.any()
     return Structure(
         np.array(atoms.numbers, dtype=np.int64),
