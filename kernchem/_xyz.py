@@ -104,8 +104,9 @@ def read_extxyz(path: Path) -> list[tuple[int, Structure]]:
     """Return the structures of an (extended) XYZ file, each with the number of its first line."""
     entries, comments = [], []
     for frame in _frames(path):
+        atoms = _parse_extxyz(frame)
         try:
-            structure = structure_from_ase(_parse_extxyz(frame), frame.index)
+            structure = structure_from_ase(atoms, frame.index)
         except StructureError as error:
             raise StructureError(f"{path}, line {frame.line + 1}: {error}") from None
         entries.append((frame.line, structure))

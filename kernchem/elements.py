@@ -39,7 +39,7 @@ def atomic_number(symbol: str) -> int:
 
 
 def formula(numbers: npt.ArrayLike) -> str:
-    """Return a chemical formula in Hill order, e.g. ``C2H6O``."""
+    """Return a formula: carbon, hydrogen, then the others by the alphabet, e.g. ``C2H6O``."""
     from ase.formula import Formula
 
     symbols = [symbol(number) for number in np.asarray(numbers).ravel()]

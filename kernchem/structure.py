@@ -96,9 +96,10 @@ class Structure:
         return atoms
 
     def _key(self) -> tuple[Any, ...]:
-        cell = None if self.cell is None else self.cell.tobytes()
+        # Adding zero turns -0.0, which equals 0.0 but has other bytes, into 0.0.
+        cell = None if self.cell is None else (self.cell + 0.0).tobytes()
         pbc = None if self.pbc is None else self.pbc.tobytes()
-        numbers, positions = self.numbers.tobytes(), self.positions.tobytes()
+        numbers, positions = self.numbers.tobytes(), (self.positions + 0.0).tobytes()
         return numbers, positions, cell, pbc, self.charge, self.multiplicity
 
     def __eq__(self, other: object) -> bool:

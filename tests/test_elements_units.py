@@ -26,10 +26,11 @@ def test_unknown_numbers_are_named(number):
         symbol(number)
 
 
-def test_formulas_are_in_hill_order():
+def test_formulas_begin_with_carbon_and_hydrogen():
     assert formula([8, 1, 1]) == "H2O"
     assert formula([1, 8, 6, 1, 1, 6, 1, 1, 1]) == "C2H6O"  # carbon, hydrogen, then the rest
-    assert formula([17, 11]) == "ClNa"  # no carbon: alphabetical
+    assert formula([17, 11]) == "ClNa"
+    assert formula([9, 1]) == "HF"
 
 
 def test_covalent_radii_are_those_of_the_paper():

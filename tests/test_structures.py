@@ -168,6 +168,12 @@ def test_structures_compare_by_content(molecules):
     assert len({again[0], again[1], again[2]}) == 2
 
 
+def test_minus_zero_is_zero():
+    plus, minus = (Structures([1], [[0.0, zero, 1.0]], [0, 1])[0] for zero in (0.0, -0.0))
+    assert plus == minus
+    assert hash(plus) == hash(minus)
+
+
 def test_train_test_split_and_kfold(molecules):
     y = molecules.sizes.astype(float)
     train, test, y_train, _ = train_test_split(molecules, y, random_state=0)
