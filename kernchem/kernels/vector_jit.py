@@ -112,27 +112,29 @@ def finish_squared(
     its leading digits, and is summed anew from the features themselves. With ``symmetric``, row i
     of ``out`` and column i belong to one sample.
     """
+    distances = np.empty(n_columns)
     for i in range(rows.shape[0]):
         values = out[start + i]
         norm = row_norms[i]
-        own = start + i if symmetric else -1
-        n_cancelled = 0
+        own = start + i
+        if symmetric:
+            # Infinitely far while the others are looked at; its distance is zero by definition.
+            values[own] = -np.inf
+        cancelled = False
         for j in range(n_columns):
             norms = norm + column_norms[j]
             squared = norms - 2.0 * values[j]
             # Written so that NaN, from norms that overflow, counts as cancelled.
-            n_cancelled += not squared >= tolerance * norms
-            values[j] = squared
+            cancelled |= not squared >= tolerance * norms
+            distances[j] = squared
+            values[j] = exp(squared * factor) if exponential else squared
         if symmetric:
-            n_cancelled -= not values[own] >= tolerance * (norm + norm)
-            values[own] = 0.0
-        if n_cancelled > 0:
+            values[own] = 1.0 if exponential else 0.0
+        if cancelled:
             for j in range(n_columns):
-                if not values[j] >= tolerance * (norm + column_norms[j]) and j != own:
-                    values[j] = _squared_distance(rows[i], columns[j])
-        if exponential:
-            for j in range(n_columns):
-                values[j] = exp(values[j] * factor)
+                if not distances[j] >= tolerance * (norm + column_norms[j]):
+                    squared = _squared_distance(rows[i], columns[j])
+                    values[j] = exp(squared * factor) if exponential else squared
 
 
 @jit
