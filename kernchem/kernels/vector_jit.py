@@ -118,8 +118,8 @@ def finish_squared(
         norm = row_norms[i]
         own = start + i
         if symmetric:
-            # Infinitely far while the others are looked at; its distance is zero by definition.
-            values[own] = -np.inf
+            # Its distance is zero by definition; as the opposite point it never counts as cancelled.
+            values[own] = -norm
         cancelled = False
         for j in range(n_columns):
             norms = norm + column_norms[j]
