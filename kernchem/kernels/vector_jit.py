@@ -118,7 +118,7 @@ def finish_squared(
         norm = row_norms[i]
         own = start + i
         if symmetric:
-            # Its distance is zero by definition; as the opposite point it never counts as cancelled.
+            # Its distance is zero by definition; the opposite point never counts as cancelled.
             values[own] = -norm
         cancelled = False
         for j in range(n_columns):
