@@ -92,8 +92,8 @@ def read(path: str | os.PathLike[str], *, format: str | None = None) -> Structur
 
     Notes
     -----
-    Frames of XYZ files are parsed by ASE, some 4000 small molecules per second on one core; GDB-9
-    files take a third of that time, and NumPy archives next to none.
+    Frames of XYZ files are parsed by ASE, some 3000 small molecules per second on one core; GDB-9
+    files take half that time, and NumPy archives next to none.
 
     Examples
     --------
