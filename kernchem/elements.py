@@ -13,7 +13,23 @@ MAX_ATOMIC_NUMBER = 118
 
 
 def symbol(number: int) -> str:
-    """Return the symbol of an atomic number (1 to 118)."""
+    """Return the symbol of an atomic number.
+
+    Parameters
+    ----------
+    number : int
+        1 (hydrogen) to 118.
+
+    Returns
+    -------
+    str
+        E.g. ``"Cl"``.
+
+    Raises
+    ------
+    UnknownElementError
+        If there is no such element.
+    """
     from ase.data import chemical_symbols
 
     if not 1 <= number <= MAX_ATOMIC_NUMBER:
@@ -24,7 +40,23 @@ def symbol(number: int) -> str:
 
 
 def atomic_number(symbol: str) -> int:
-    """Return the atomic number of an element symbol."""
+    """Return the atomic number of an element symbol.
+
+    Parameters
+    ----------
+    symbol : str
+        As in the periodic table, e.g. ``"Cl"``.
+
+    Returns
+    -------
+    int
+        1 to 118.
+
+    Raises
+    ------
+    UnknownElementError
+        If there is no such element.
+    """
     from ase.data import atomic_numbers
 
     try:
@@ -39,7 +71,23 @@ def atomic_number(symbol: str) -> int:
 
 
 def formula(numbers: npt.ArrayLike) -> str:
-    """Return a formula: carbon, hydrogen, then the others by the alphabet, e.g. ``C2H6O``."""
+    """Return a chemical formula: carbon, hydrogen, then the others by the alphabet.
+
+    Parameters
+    ----------
+    numbers : array-like (n_atoms,)
+        Atomic numbers.
+
+    Returns
+    -------
+    str
+        E.g. ``"C2H6O"``.
+
+    Raises
+    ------
+    UnknownElementError
+        If a number is that of no element.
+    """
     from ase.formula import Formula
 
     symbols = [symbol(number) for number in np.asarray(numbers).ravel()]
@@ -48,10 +96,16 @@ def formula(numbers: npt.ArrayLike) -> str:
 
 @functools.cache
 def covalent_radii() -> npt.NDArray[np.float64]:
-    """Return covalent radii in angstrom, indexed by atomic number.
+    """Return covalent radii, indexed by atomic number.
 
-    The values are those of Cordero et al., Dalton Trans. 2832 (2008),
-    https://doi.org/10.1039/b801115j; elements they do not list carry NaN.
+    Returns
+    -------
+    array (119,)
+        Angstrom; NaN for elements that the reference does not list (beyond curium) and at 0.
+
+    References
+    ----------
+    Cordero et al., Dalton Trans. 2832 (2008), https://doi.org/10.1039/b801115j
     """
     from ase.data import covalent_radii as radii
 

@@ -82,7 +82,13 @@ class Structure:
         return formula(self.numbers)
 
     def to_ase(self) -> Atoms:
-        """Return a new :class:`ase.Atoms` with the properties in ``info`` and ``arrays``."""
+        """Return ASE's object, with the properties in ``info`` and ``arrays``.
+
+        Returns
+        -------
+        ase.Atoms
+            A new object.
+        """
         from ase import Atoms
 
         atoms = Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.pbc)
@@ -113,7 +119,25 @@ class Structure:
 
 
 def structure_from_ase(atoms: Atoms, k: int = 0) -> Structure:
-    """Return one structure; ``k`` is its number in the messages of errors."""
+    """Return one structure made from :class:`ase.Atoms`.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Properties come from ``info``, ``arrays`` and stored calculator results.
+    k : int, default 0
+        Number of the structure in the messages of errors.
+
+    Returns
+    -------
+    Structure
+        With copies of numbers, positions and cell.
+
+    Raises
+    ------
+    StructureError
+        If charge or multiplicity is not a number.
+    """
     info = {str(name): value for name, value in atoms.info.items() if value is not None}
     charge, multiplicity = info.pop("charge", None), info.pop("multiplicity", None)
     for name, value in (("charge", charge), ("multiplicity", multiplicity)):

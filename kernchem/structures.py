@@ -240,7 +240,18 @@ class Structures(Sequence[Structure]):
 
     @classmethod
     def concatenate(cls, batches: Sequence[Structures]) -> Structures:
-        """Join batches; properties that some of them lack are filled as :meth:`from_ase` does."""
+        """Join batches; properties that some of them lack are filled as :meth:`from_ase` does.
+
+        Parameters
+        ----------
+        batches : sequence of Structures
+            In the order in which they are joined.
+
+        Returns
+        -------
+        Structures
+            All structures; the batch itself if there is only one.
+        """
         if len(batches) == 1:
             return batches[0]
         ragged = {
@@ -305,7 +316,13 @@ class Structures(Sequence[Structure]):
         )
 
     def to_ase(self) -> list[Atoms]:
-        """Return a list of new :class:`ase.Atoms`."""
+        """Return ASE's objects, with the properties in ``info`` and ``arrays``.
+
+        Returns
+        -------
+        list of ase.Atoms
+            New objects, in the same order.
+        """
         return [item.to_ase() for item in self]
 
     # -- what scikit-learn and NumPy ask of a sequence of samples ------------------------------
