@@ -21,9 +21,10 @@ from kernchem.kernels.vector_jit import (
 
 __all__ = ["Gaussian", "Laplacian"]
 
-# Rows per panel. A GEMM wants tall panels, yet the panel must stay in cache for the pass that
-# follows; the L1 filler wants its rows and totals (64 KiB) in the second-level cache.
-_GAUSSIAN_PANEL = 512
+# Rows per panel, at most for the Gaussian. A GEMM wants tall panels, as it packs the other operand
+# anew for each, yet the panel must stay in cache for the pass that follows; the L1 filler wants its
+# rows and totals (64 KiB) in the second-level cache.
+_GAUSSIAN_PANEL = 900
 _LAPLACIAN_PANEL = 64
 _MIRROR_PANEL = 128
 _ELEMENTS_PANEL = 1 << 18
@@ -31,6 +32,12 @@ _ELEMENTS_PANEL = 1 << 18
 # Squared distances below this part of the norms they come from have lost more than six of their
 # sixteen digits to cancellation, and are recomputed from the features.
 _CANCELLATION = 1e-6
+
+
+def _gaussian_panel(n_rows: int) -> int:
+    """Return rows per panel for an even number of equal panels, which two threads share fairly."""
+    pairs = max(1, -(-n_rows // (2 * _GAUSSIAN_PANEL)))
+    return -(-n_rows // (2 * pairs))
 
 
 class _ExponentialKernel(RadialKernel):
@@ -134,9 +141,9 @@ class Gaussian(_ExponentialKernel):
             )
 
         if Y is None:
-            self._fill_symmetric(fill, _GAUSSIAN_PANEL, out)
+            self._fill_symmetric(fill, _gaussian_panel(len(X)), out)
         else:
-            run_panels(fill, len(X), _GAUSSIAN_PANEL, self.n_jobs)
+            run_panels(fill, len(X), _gaussian_panel(len(X)), self.n_jobs)
 
 
 class Laplacian(_ExponentialKernel):

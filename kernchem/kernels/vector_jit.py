@@ -108,11 +108,11 @@ def finish_squared(
     """Turn inner products in rows of ``out`` from ``start`` on into squared distances.
 
     With ``exponential``, into exp(factor * distance). The products and norms are those of centred
-    features. A squared distance below ``tolerance`` times the norms it was subtracted from has lost
-    its leading digits, and is summed anew from the features themselves. With ``symmetric``, row i
-    of ``out`` and column i belong to one sample.
+    features. A squared distance below ``tolerance`` times the largest norms it may have been
+    subtracted from has lost its leading digits, and is summed anew from the features themselves.
+    With ``symmetric``, row i of ``out`` and column i belong to one sample.
     """
-    distances = np.empty(n_columns)
+    largest = column_norms.max()
     for i in range(rows.shape[0]):
         values = out[start + i]
         norm = row_norms[i]
@@ -120,21 +120,31 @@ def finish_squared(
         if symmetric:
             # Its distance is zero by definition; the opposite point never counts as cancelled.
             values[own] = -norm
+        limit = tolerance * (norm + largest)
+        # Both comparisons are written so that NaN, from norms that overflow, counts as cancelled.
+        # The kernel falls with the distance, so it needs no distances beside it to be checked.
         cancelled = False
-        for j in range(n_columns):
-            norms = norm + column_norms[j]
-            squared = norms - 2.0 * values[j]
-            # Written so that NaN, from norms that overflow, counts as cancelled.
-            cancelled |= not squared >= tolerance * norms
-            distances[j] = squared
-            values[j] = exp(squared * factor) if exponential else squared
+        if exponential:
+            bound = exp(limit * factor)
+            for j in range(n_columns):
+                value = exp((norm + column_norms[j] - 2.0 * values[j]) * factor)
+                cancelled |= not value <= bound
+                values[j] = value
+            if cancelled:
+                for j in range(n_columns):
+                    if not values[j] <= bound:
+                        values[j] = exp(_squared_distance(rows[i], columns[j]) * factor)
+        else:
+            for j in range(n_columns):
+                squared = norm + column_norms[j] - 2.0 * values[j]
+                cancelled |= not squared >= limit
+                values[j] = squared
+            if cancelled:
+                for j in range(n_columns):
+                    if not values[j] >= limit:
+                        values[j] = _squared_distance(rows[i], columns[j])
         if symmetric:
             values[own] = 1.0 if exponential else 0.0
-        if cancelled:
-            for j in range(n_columns):
-                if not distances[j] >= tolerance * (norm + column_norms[j]):
-                    squared = _squared_distance(rows[i], columns[j])
-                    values[j] = exp(squared * factor) if exponential else squared
 
 
 @jit
