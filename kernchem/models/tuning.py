@@ -65,11 +65,12 @@ def noise_of(K: _Array, alpha: float, weights: _Array) -> _Array:
 class _Search:
     """The leave-out error on some rows as a function of (log theta, log alpha).
 
-    ``varied`` is False where the kernel is to be kept and only alpha is searched.
+    ``varied`` is False where the kernel is to be kept, ``alpha`` a number where that is.
     """
 
     training: TrainingSet
     kernel: Any
+    alpha: float | None
     varied: bool
     folds: list[_Rows] | None
     criterion: Criterion
@@ -84,13 +85,16 @@ class _Search:
         """Return the error at a point; each point is evaluated once."""
         key = tuple(np.round(point, 9))
         if key not in self.seen:
-            kernel, alpha = self.kernel_at(point), float(np.exp(point[-1]))
+            kernel, alpha = self.kernel_at(point), self.alpha_at(point)
             self.seen[key] = self._error(kernel, alpha)
             self.trials.append(Trial(len(self.training), kernel, alpha, self.seen[key]))
         return self.seen[key]
 
     def kernel_at(self, point: _Array) -> Any:
         return self.kernel.clone_with_theta(point[:-1]) if self.varied else self.kernel
+
+    def alpha_at(self, point: _Array) -> float:
+        return float(np.exp(point[-1])) if self.alpha is None else self.alpha
 
     def typical_distance(self) -> float:
         """Return the median of the distances between distinct rows."""
@@ -156,7 +160,7 @@ def tune(
 
     def search_on(n_rows: int) -> _Search:
         if len(training) <= n_rows:
-            return _Search(training, kernel, varied, folds, criterion, trials)
+            return _Search(training, kernel, alpha, varied, folds, criterion, trials)
         rows = np.sort(rng.permutation(len(training))[:n_rows])
         part = training.take(rows, square=kernel is None)
         position = np.full(len(training), -1)
@@ -165,7 +169,7 @@ def tune(
         if folds is not None:
             inside = [position[fold][position[fold] >= 0] for fold in folds]
             inside = [fold for fold in inside if len(fold)]
-        return _Search(part, kernel, varied, inside, criterion, trials)
+        return _Search(part, kernel, alpha, varied, inside, criterion, trials)
 
     search = search_on(_COARSE_ROWS)
     thetas = np.array(kernel.theta)[None, :] if varied else np.zeros((1, 0))
@@ -186,7 +190,7 @@ def tune(
     if len(training) > _COARSE_ROWS:
         search = search_on(_FINE_ROWS)
     best = _descend(search, best, bounds)
-    return search.kernel_at(best), float(np.exp(best[-1])), trials
+    return search.kernel_at(best), search.alpha_at(best), trials
 
 
 def _descend(search: _Search, point: _Array, bounds: _Array) -> _Array:

@@ -92,7 +92,7 @@ def test_leave_one_out_equals_refits(arrays):
 @pytest.mark.parametrize("composition", [True, False])
 @pytest.mark.parametrize(
     ("descriptor", "kernel"),
-    [(CoulombMatrix(size=23), Laplacian(1000.0)), (EncodedBonds(elements="HCNOF"), Gaussian(20.0))],
+    [(CoulombMatrix(size=23), Laplacian(1000.0)), (EncodedBonds(elements=["H", "C", "N", "O", "F"]), Gaussian(20.0))],
 )
 def test_closed_forms_on_molecules_equal_refits(small, descriptor, kernel, composition):
     y = small["atomization_energy"]
