@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from kernchem.elements import formula, symbol
-from kernchem.errors import UnknownElementError
+from kernchem.errors import StructureError, UnknownElementError
 from kernchem.structures import Structures, as_structures
 
 __all__ = ["Descriptor"]
@@ -36,6 +36,8 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
     citation: str
     #: Name of the vector kernel that suits the features (``kernchem.kernels``).
     recommended_kernel: str
+    #: Whether periodic images are taken into account; a descriptor of molecules refuses them.
+    periodic: bool = False
 
     elements_: tuple[int, ...]
     n_features_out_: int
@@ -74,8 +76,20 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
         -------
         Descriptor
             This object.
+
+        Raises
+        ------
+        SettingError
+            If an argument of the constructor has a value it cannot have.
+        StructureError
+            If there are no molecules, or one of them is periodic.
         """
-        structures = as_structures(X)
+        structures = self._accepted(X)
+        if len(structures) == 0:
+            raise StructureError(
+                f"{type(self).__name__} was given no structures to learn its layout from; "
+                "fit it on at least one"
+            )
         self.elements_ = structures.elements
         self._learn(structures)
         return self
@@ -99,9 +113,11 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
             If a molecule holds an element that was absent in ``fit``.
         LayoutError
             If a molecule does not fit the layout learnt in ``fit``.
+        StructureError
+            If a structure is periodic and the descriptor is not.
         """
         check_is_fitted(self, "n_features_out_")
-        structures = as_structures(X)
+        structures = self._accepted(X)
         self._require_known_elements(structures)
         self._require_fit(structures)
         return self._compute(structures)
@@ -126,7 +142,7 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
             New position of each old column.
         """
         check_is_fitted(self, "n_features_out_")
-        structures = as_structures(X)
+        structures = self._accepted(X)
         self._require_known_elements(structures)
         return self._widen(structures)
 
@@ -146,6 +162,18 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "n_features_out_")
         return np.array(self._feature_names(), dtype=object)
 
+    def _accepted(self, X: Any) -> Structures:
+        """Return samples as structures of a kind that the descriptor can describe."""
+        structures = as_structures(X)
+        if not self.periodic and structures.pbc is not None and structures.pbc.any():
+            k = int(np.flatnonzero(structures.pbc.any(axis=1))[0])
+            raise StructureError(
+                f"structure {k} ({formula(structures[k].numbers)}) is periodic, and "
+                f"{type(self).__name__} describes molecules only; if it is a molecule in a box, "
+                "set its pbc to False, else choose a descriptor of periodic structures"
+            )
+        return structures
+
     def _require_known_elements(self, structures: Structures) -> None:
         foreign = ~np.isin(structures.numbers, self.elements_)
         if not foreign.any():
@@ -155,8 +183,8 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
         known = " ".join(symbol(number) for number in self.elements_)
         raise UnknownElementError(
             f"structure {k} ({formula(structures[k].numbers)}): element "
-            f"{symbol(structures.numbers[atom])} was absent when {type(self).__name__} was fitted "
-            f"(elements {known}); fit on molecules that contain it, or drop this one"
+            f"{symbol(structures.numbers[atom])} is none of those that {type(self).__name__} was "
+            f"fitted for ({known}); fit on molecules that contain it, or drop this one"
         )
 
     def __sklearn_tags__(self) -> Any:

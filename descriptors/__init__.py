@@ -1,0 +1,8 @@
+"""Descriptors: structures to features that do not depend on position and orientation."""
+
+from kernchem.descriptors.bags import BagOfBonds
+from kernchem.descriptors.base import Descriptor
+from kernchem.descriptors.coulomb import CoulombMatrix
+from kernchem.descriptors.encoded_bonds import EncodedBonds
+
+__all__ = ["BagOfBonds", "CoulombMatrix", "Descriptor", "EncodedBonds"]
