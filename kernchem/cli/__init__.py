@@ -1,0 +1,5 @@
+"""The command ``kernchem``."""
+
+from kernchem.cli.group import main
+
+__all__ = ["main"]

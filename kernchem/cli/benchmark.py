@@ -1,0 +1,175 @@
+"""``kernchem benchmark``: learning curves of descriptors and kernels."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kernchem.errors import DatasetError, SettingError
+from kernchem.units import ENERGY_UNITS
+
+if TYPE_CHECKING:
+    from kernchem.structures import Structures
+
+__all__ = ["benchmark"]
+
+#: Unit of the energies of the packaged datasets unless another is asked for.
+_DEFAULT_UNIT = "kcal/mol"
+
+
+@click.command()
+@click.option(
+    "--dataset",
+    default="qm_small",
+    show_default=True,
+    metavar="NAME|FILE|FOLDER",
+    help="A packaged dataset, or a file or folder of structures that kernchem.read understands.",
+)
+@click.option("--target", help="Property that is learnt.  [default: the dataset's own]")
+@click.option(
+    "--baseline",
+    help="Property of a cheaper method, on which the difference is learnt as well.  [default: the "
+    "dataset's own, where the target is its own too]",
+)
+@click.option("--no-delta", is_flag=True, help="Do not learn the difference to a baseline.")
+@click.option(
+    "--unit",
+    help="Energy unit in which a packaged dataset is loaded.  [default: kcal/mol]  For a file, the "
+    "unit in which it holds the target (eV where ASE's conventions hold): a label, nothing is "
+    "converted.",
+)
+@click.option(
+    "--descriptors",
+    metavar="A,B,...",
+    help="cm, cm-eigenspectrum, bob, encoded-bonds, encoded-bonds-3.  [default: all]",
+)
+@click.option(
+    "--kernels",
+    default="auto",
+    show_default=True,
+    metavar="A,B,...",
+    help="gaussian, laplacian, or auto: what the descriptor recommends.",
+)
+@click.option(
+    "--sizes",
+    metavar="N,N,...",
+    help="Numbers of training molecules.  [default: 125,250,500,1000 as far as they fit]",
+)
+@click.option("--repeats", type=int, default=4, show_default=True, help="Random splits.")
+@click.option(
+    "--test-size",
+    type=int,
+    help="Molecules that test.  [default: all that the largest size leaves, at most 1000]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the splits.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="kernchem-benchmark",
+    show_default=True,
+    help="Folder of the results; an interrupted run goes on there.",
+)
+@click.option("--overwrite", is_flag=True, help="Remove an earlier run from the folder first.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@click.pass_context
+def benchmark(
+    context: click.Context,
+    *,
+    dataset: str,
+    target: str | None,
+    baseline: str | None,
+    no_delta: bool,
+    unit: str | None,
+    descriptors: str | None,
+    kernels: str,
+    sizes: str | None,
+    repeats: int,
+    test_size: int | None,
+    seed: int,
+    out: Path,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Measure learning curves: the error over the number of training molecules.
+
+    Each descriptor is tried with kernel ridge regression, on the target itself and on its
+    difference to the baseline. Without options this takes about a minute, on molecules that come
+    with kernchem.
+    """
+    from kernchem.benchmark import learning_curves
+    from kernchem.cli.tables import print_tables
+
+    if no_delta and baseline is not None:
+        raise SettingError("--no-delta and --baseline exclude each other; leave one out")
+    data, target, own_baseline, unit = _load(dataset, target, unit)
+    try:
+        curves = learning_curves(
+            data,
+            target,
+            baseline=None if no_delta else baseline or own_baseline,
+            descriptors=None if descriptors is None else _names(descriptors),
+            kernels=_names(kernels),
+            sizes=None if sizes is None else _numbers(sizes),
+            repeats=repeats,
+            test_size=test_size,
+            seed=seed,
+            unit=unit,
+            out=out,
+            overwrite=overwrite,
+            progress=not quiet,
+        )
+    except KeyboardInterrupt:
+        click.echo(
+            f"Interrupted. What is finished is in {out}; the same command without --overwrite "
+            "goes on from there.",
+            err=True,
+        )
+        context.exit(130)
+    if not quiet:
+        print_tables(curves)
+        click.echo(f"Results, settings and figure are in {out}")
+
+
+def _load(
+    dataset: str, target: str | None, unit: str | None
+) -> tuple[Structures, str, str | None, str | None]:
+    """Return molecules, target, the baseline that belongs to it, and the target's unit."""
+    from kernchem.datasets import get_dataset, list_datasets
+    from kernchem.io import read
+
+    if dataset not in list_datasets():
+        if not Path(dataset).exists():
+            raise DatasetError(
+                f"--dataset {dataset}: there is no such file or folder, and no dataset of that "
+                f"name; datasets: {', '.join(list_datasets())}"
+            )
+        data = read(dataset)
+        if target is None:
+            known = ", ".join(sorted(set(data.properties) - data.per_atom)) or "none"
+            raise SettingError(f"--target is needed with a file; {dataset} holds: {known}")
+        return data, target, None, unit
+    entry = get_dataset(dataset)
+    own = target is None or target == entry.target
+    converts = "unit" in inspect.signature(entry.loader).parameters
+    data = entry.loader(unit=unit) if converts and unit in ENERGY_UNITS else entry.loader()
+    if own and converts and unit is None:
+        unit = _DEFAULT_UNIT
+    if own and converts and unit not in ENERGY_UNITS:
+        raise SettingError(f"--unit {unit}: use one of {', '.join(ENERGY_UNITS)}")
+    return data, target or entry.target, entry.baseline if own else None, unit
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise SettingError(
+            f"--sizes {text}: give whole numbers with commas between them, e.g. --sizes 100,200"
+        ) from None
