@@ -12,6 +12,7 @@ from kernchem.kernels.base import Matrix, RadialKernel
 from kernchem.kernels.vector_jit import (
     TILE,
     UNROLL,
+    centre_rows,
     exp_scaled,
     fill_l1,
     finish_squared,
@@ -38,6 +39,13 @@ def _gaussian_panel(n_rows: int) -> int:
     """Return rows per panel for an even number of equal panels, which two threads share fairly."""
     pairs = max(1, -(-n_rows // (2 * _GAUSSIAN_PANEL)))
     return -(-n_rows // (2 * pairs))
+
+
+def _centred(features: Matrix, centre: Matrix) -> tuple[Matrix, Matrix]:
+    """Return features less their centre, and the squared norms of those rows."""
+    rows, norms = np.empty_like(features), np.empty(len(features))
+    centre_rows(features, centre, rows, norms)
+    return rows, norms
 
 
 class _ExponentialKernel(RadialKernel):
@@ -116,21 +124,23 @@ class Gaussian(_ExponentialKernel):
     def _fill(self, X: Matrix, Y: Matrix | None, as_kernel: bool, out: Matrix) -> None:
         others = X if Y is None else Y
         centre = others.mean(axis=0)
-        columns = others - centre
-        norms = np.einsum("ij,ij->i", columns, columns)
+        columns, column_norms = _centred(others, centre)
         factor = self._factor()
 
         def fill(start: int, stop: int) -> None:
-            rows = columns[start:stop] if Y is None else X[start:stop] - centre
-            width = stop if Y is None else len(columns)
+            if Y is None:
+                rows, norms, width = columns[start:stop], column_norms[start:stop], stop
+            else:
+                rows, norms = _centred(X[start:stop], centre)
+                width = len(columns)
             # Products that overflow are among those that are summed anew.
             with np.errstate(over="ignore", invalid="ignore"):
                 np.matmul(rows, columns[:width].T, out=out[start:stop, :width])
             finish_squared(
                 X[start:stop],
                 others,
-                np.einsum("ij,ij->i", rows, rows),
                 norms,
+                column_norms,
                 Y is None,
                 _CANCELLATION,
                 as_kernel,

@@ -8,6 +8,7 @@ from kernchem._numba import jit
 __all__ = [
     "TILE",
     "UNROLL",
+    "centre_rows",
     "exp_scaled",
     "fill_l1",
     "finish_squared",
@@ -81,6 +82,18 @@ def fill_l1(rows, packed, exponential, factor, start, n_columns, out):
             else:
                 for j in range(width):
                     values[j] = distances[j]
+
+
+@jit(fastmath=True)
+def centre_rows(features, centre, rows, norms):
+    """Write ``features`` less ``centre`` to ``rows``, and their squared norms to ``norms``."""
+    for i in range(features.shape[0]):
+        norm = 0.0
+        for p in range(features.shape[1]):
+            value = features[i, p] - centre[p]
+            rows[i, p] = value
+            norm += value * value
+        norms[i] = norm
 
 
 @jit(fastmath=True)
