@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["print_tables"]
 
-_MODES = {"direct": "Direct", "delta": "Delta"}
 #: Columns of the second table: key, heading, whether it is in the unit of the target.
 _DETAILS = (
     ("rmse", "RMSE", True),
@@ -24,77 +23,86 @@ _DETAILS = (
     ("fit_seconds", "fit/s", False),
     ("predict_seconds", "predict/s", False),
 )
-#: Columns assumed where the width is unknown: nothing may be folded in a log file.
-_LOG_WIDTH = 110
+#: The tables of the packaged molecules fit into this width; none is folded or shortened to less.
+_WIDTH = 80
+#: Width where there is no terminal.
+_LOG_WIDTH = 120
 
 
 def print_tables(curves: LearningCurves) -> None:
     """Print errors at all sizes, then everything else at the largest one, then the notes."""
     from rich.console import Console
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_LOG_WIDTH)
-    rows = curves.summary()
-    settings = curves.run["settings"]
+    console = Console()
+    width = max(console.width, _WIDTH) if console.is_terminal else _LOG_WIDTH
+    console = Console(width=width, highlight=False, markup=False)
+    settings, sizes, rows = curves.run["settings"], curves.sizes, curves.summary()
     unit = f" / {curves.unit}" if curves.unit else ""
+    titles = {"direct": "Direct", "delta": f"Delta on {settings['baseline']}"}
+    modes = list(dict.fromkeys(row["mode"] for row in rows))
+
+    def show(title: str, table: Table) -> None:
+        console.print(f"\n{title}", style="bold")
+        console.print(table)
+
     console.print(
         f"{settings['target']}: {curves.run['data']['n_structures']} molecules, "
-        f"{settings['test_size']} of them test, mean ± std of {settings['repeats']} repeats"
+        f"{settings['test_size']} of them for testing; mean ± std of {settings['repeats']} repeats"
     )
-    for mode, name in _MODES.items():
+    for mode in modes:
         own = [row for row in rows if row["mode"] == mode]
-        if not own:
-            continue
-        title = name if mode == "direct" else f"{name} on {settings['baseline']}"
-        console.print(_errors(own, f"{title}: mean absolute error{unit}", curves.sizes))
-    last = [row for row in rows if row["n_train"] == curves.sizes[-1]]
-    title = f"At {curves.sizes[-1]} training molecules (errors{unit})"
-    console.print(_details(last, title))
+        show(f"{titles[mode]}: mean absolute error{unit}", _errors(own, sizes, settings["repeats"]))
+    for mode in modes:
+        own = [row for row in rows if row["mode"] == mode and row["n_train"] == sizes[-1]]
+        show(f"{titles[mode]}: the rest at N = {sizes[-1]}, errors{unit}", _details(own))
+    console.print()
     for note in curves.notes():
-        console.print(f"Note: {note}", markup=False)
+        console.print(f"Note: {note}")
 
 
-def _errors(rows: list[dict[str, Any]], title: str, sizes: Sequence[int]) -> Table:
-    table = _table(title, ["descriptor", "kernel"], [f"N = {size}" for size in sizes])
+def _errors(rows: list[dict[str, Any]], sizes: Sequence[int], repeats: int) -> Table:
+    table = _table([f"N = {size}" for size in sizes])
     decimals = _decimals(row["mae"] for row in rows)
     cells = {
-        (row["descriptor"], row["kernel"], row["n_train"]): _with_std(row, decimals) for row in rows
+        (row["descriptor"], row["kernel"], row["n_train"]): _with_std(row, decimals, repeats)
+        for row in rows
     }
     for descriptor, kernel in dict.fromkeys(key[:2] for key in cells):
-        errors = [cells.get((descriptor, kernel, size), "-") for size in sizes]
+        errors = [cells[descriptor, kernel, size] for size in sizes]
         table.add_row(descriptor, kernel or "-", *errors)
     return table
 
 
-def _details(rows: list[dict[str, Any]], title: str) -> Table:
-    table = _table(title, ["mode", "descriptor", "kernel"], [heading for _, heading, _ in _DETAILS])
+def _details(rows: list[dict[str, Any]]) -> Table:
+    table = _table([heading for _, heading, _ in _DETAILS])
     decimals = _decimals(row[key] for row in rows for key, _, own_unit in _DETAILS if own_unit)
     for row in rows:
         numbers = [
             _number(row[key], decimals if own_unit else 5 if key == "r2" else 3)
             for key, _, own_unit in _DETAILS
         ]
-        table.add_row(row["mode"], row["descriptor"], row["kernel"] or "-", *numbers)
+        table.add_row(row["descriptor"], row["kernel"] or "-", *numbers)
     return table
 
 
-def _table(title: str, names: Sequence[str], numbers: Sequence[str]) -> Table:
+def _table(headings: Sequence[str]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    table.padding = (0, 1, 0, 0)
-    for name in names:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("descriptor", "kernel"):
         table.add_column(name, no_wrap=True)
-    for name in numbers:
+    for name in headings:
         table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
-def _with_std(row: dict[str, Any], decimals: int) -> str:
-    mean = _number(row["mae"], decimals)
-    return mean if row["mae_std"] is None else f"{mean} ± {row['mae_std']:.{decimals}f}"
+def _with_std(row: dict[str, Any], decimals: int, repeats: int) -> str:
+    """Return a mean with its standard deviation, and with its repeats if some of them failed."""
+    text = _number(row["mae"], decimals)
+    if row["mae_std"] is not None:
+        text += f" ± {row['mae_std']:.{decimals}f}"
+    return f"{text} ({row['n_repeats']})" if row["n_repeats"] < repeats else text
 
 
 def _number(value: float | None, decimals: int) -> str:
