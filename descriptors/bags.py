@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem._threads import run_panels
+from kernchem._validation import is_whole
 from kernchem.descriptors import bags_jit
 from kernchem.descriptors.base import Descriptor
-from kernchem.descriptors.pairs import element_kinds, is_whole, pair_name, pair_table
+from kernchem.descriptors.pairs import element_kinds, pair_name, pair_table
 from kernchem.elements import atomic_number, formula, symbol
 from kernchem.errors import LayoutError, SettingError, UnknownElementError
 from kernchem.structures import Structures

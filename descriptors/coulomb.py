@@ -12,9 +12,9 @@ import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 from kernchem._threads import run_panels
+from kernchem._validation import is_positive, is_whole
 from kernchem.descriptors import coulomb_jit
 from kernchem.descriptors.base import Descriptor
-from kernchem.descriptors.pairs import is_positive, is_whole
 from kernchem.elements import MAX_ATOMIC_NUMBER, formula
 from kernchem.errors import LayoutError, SettingError
 from kernchem.structures import Structures

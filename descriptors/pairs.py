@@ -1,6 +1,5 @@
 """Unordered pairs of elements: their order, names and numbers."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy.typing as npt
 
 from kernchem.elements import MAX_ATOMIC_NUMBER, symbol
 
-__all__ = ["element_kinds", "is_positive", "is_whole", "pair_name", "pair_table"]
+__all__ = ["element_kinds", "pair_name", "pair_table"]
 
 
 def element_kinds(numbers: npt.NDArray[np.int64], elements: Sequence[int]) -> npt.NDArray[np.int64]:
@@ -59,15 +58,3 @@ def pair_table(
 def pair_name(first: int, second: int) -> str:
     """Return the name of a pair of atomic numbers, symbols in alphabetical order, e.g. ``C-H``."""
     return "-".join(sorted((symbol(first), symbol(second))))
-
-
-def is_whole(value: object, smallest: int) -> bool:
-    """Whether an argument is a whole number and not below ``smallest``."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return whole and value >= smallest  # type: ignore[operator]
-
-
-def is_positive(value: object) -> bool:
-    """Whether an argument is a finite number above zero."""
-    real = isinstance(value, int | float | np.integer | np.floating)
-    return real and not isinstance(value, bool) and 0.0 < value < math.inf  # type: ignore[operator]

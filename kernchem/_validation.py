@@ -1,5 +1,6 @@
 """Checks that several modules share, and the texts of their errors."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,15 @@ import numpy.typing as npt
 
 from kernchem.errors import LabelError, StructureError
 
-__all__ = ["check_labels", "check_weights", "real_numbers", "short", "whole_numbers"]
+__all__ = [
+    "check_labels",
+    "check_weights",
+    "is_positive",
+    "is_whole",
+    "real_numbers",
+    "short",
+    "whole_numbers",
+]
 
 
 def check_labels(y: Any, n_samples: int) -> npt.NDArray[np.float64]:
@@ -110,3 +119,15 @@ def real_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
             f"{name} must be one rectangular array of numbers; got {short(values)}. Lists of "
             "arrays of different lengths go through Structures.from_arrays"
         ) from None
+
+
+def is_whole(value: object, smallest: int) -> bool:
+    """Whether an argument is a whole number and not below ``smallest``."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and value >= smallest  # type: ignore[operator]
+
+
+def is_positive(value: object) -> bool:
+    """Whether an argument is a finite number above zero."""
+    real = isinstance(value, int | float | np.integer | np.floating)
+    return real and not isinstance(value, bool) and 0.0 < value < math.inf  # type: ignore[operator]
