@@ -181,6 +181,8 @@ def _fingerprint(data: Structures, target: str, baseline: str | None) -> str:
     arrays: list[npt.NDArray[Any]] = [data.numbers, data.positions, data.offsets, data[target]]
     if baseline is not None:
         arrays.append(data[baseline])
+    optional = (data.cells, data.pbc, data.charge, data.multiplicity)
+    arrays += [values for values in optional if values is not None]
     for values in arrays:
         little = values.astype(values.dtype.newbyteorder("<"))
         digest.update(f"{little.dtype.str}{little.shape}".encode())

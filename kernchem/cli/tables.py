@@ -18,10 +18,10 @@ _DETAILS = (
     ("rmse", "RMSE", True),
     ("p95", "95 %", True),
     ("max_error", "max", True),
-    ("loo_mae", "LOO MAE", True),
+    ("loo_mae", "LOO", True),
     ("r2", "R2", False),
     ("fit_seconds", "fit/s", False),
-    ("predict_seconds", "predict/s", False),
+    ("predict_seconds", "pred/s", False),
 )
 #: The tables of the packaged molecules fit into this width; none is folded or shortened to less.
 _WIDTH = 80
@@ -36,6 +36,8 @@ def print_tables(curves: LearningCurves) -> None:
     console = Console()
     width = max(console.width, _WIDTH) if console.is_terminal else _LOG_WIDTH
     console = Console(width=width, highlight=False, markup=False)
+    # A pipe of another encoding, as on Windows, may lack the sign.
+    sign = "±" if console.encoding.lower().startswith("utf") else "+-"
     settings, sizes, rows = curves.run["settings"], curves.sizes, curves.summary()
     unit = f" / {curves.unit}" if curves.unit else ""
     titles = {"direct": "Direct", "delta": f"Delta on {settings['baseline']}"}
@@ -47,11 +49,14 @@ def print_tables(curves: LearningCurves) -> None:
 
     console.print(
         f"{settings['target']}: {curves.run['data']['n_structures']} molecules, "
-        f"{settings['test_size']} of them for testing; mean ± std of {settings['repeats']} repeats"
+        f"{settings['test_size']} for testing, mean {sign} std of {settings['repeats']} repeats"
     )
     for mode in modes:
         own = [row for row in rows if row["mode"] == mode]
-        show(f"{titles[mode]}: mean absolute error{unit}", _errors(own, sizes, settings["repeats"]))
+        show(
+            f"{titles[mode]}: mean absolute error{unit}",
+            _errors(own, sizes, settings["repeats"], sign),
+        )
     for mode in modes:
         own = [row for row in rows if row["mode"] == mode and row["n_train"] == sizes[-1]]
         show(f"{titles[mode]}: the rest at N = {sizes[-1]}, errors{unit}", _details(own))
@@ -60,11 +65,11 @@ def print_tables(curves: LearningCurves) -> None:
         console.print(f"Note: {note}")
 
 
-def _errors(rows: list[dict[str, Any]], sizes: Sequence[int], repeats: int) -> Table:
+def _errors(rows: list[dict[str, Any]], sizes: Sequence[int], repeats: int, sign: str) -> Table:
     table = _table([f"N = {size}" for size in sizes])
     decimals = _decimals(row["mae"] for row in rows)
     cells = {
-        (row["descriptor"], row["kernel"], row["n_train"]): _with_std(row, decimals, repeats)
+        (row["descriptor"], row["kernel"], row["n_train"]): _with_std(row, decimals, repeats, sign)
         for row in rows
     }
     for descriptor, kernel in dict.fromkeys(key[:2] for key in cells):
@@ -78,7 +83,7 @@ def _details(rows: list[dict[str, Any]]) -> Table:
     decimals = _decimals(row[key] for row in rows for key, _, own_unit in _DETAILS if own_unit)
     for row in rows:
         numbers = [
-            _number(row[key], decimals if own_unit else 5 if key == "r2" else 3)
+            _number(row[key], decimals if own_unit else 4 if key == "r2" else 3)
             for key, _, own_unit in _DETAILS
         ]
         table.add_row(row["descriptor"], row["kernel"] or "-", *numbers)
@@ -89,7 +94,7 @@ def _table(headings: Sequence[str]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
     for name in ("descriptor", "kernel"):
         table.add_column(name, no_wrap=True)
     for name in headings:
@@ -97,11 +102,11 @@ def _table(headings: Sequence[str]) -> Table:
     return table
 
 
-def _with_std(row: dict[str, Any], decimals: int, repeats: int) -> str:
+def _with_std(row: dict[str, Any], decimals: int, repeats: int, sign: str) -> str:
     """Return a mean with its standard deviation, and with its repeats if some of them failed."""
     text = _number(row["mae"], decimals)
     if row["mae_std"] is not None:
-        text += f" ± {row['mae_std']:.{decimals}f}"
+        text += f" {sign} {row['mae_std']:.{decimals}f}"
     return f"{text} ({row['n_repeats']})" if row["n_repeats"] < repeats else text
 
 

@@ -101,7 +101,7 @@ def test_defaults_are_the_packaged_molecules(monkeypatch, tmp_path):
 
 def test_run_prints_tables_and_names_the_folder(tmp_path):
     out = tmp_path / "out"
-    options = ["--sizes", "40,80", "--test-size", 20, "--repeats", 2, "--seed", 5]
+    options = ["--sizes", "30,50", "--test-size", 20, "--repeats", 2, "--seed", 5]
     result = invoke("benchmark", *SMALL[:2], *options, "--out", out)
     assert result.exit_code == 0
     results = json.loads((out / "results.json").read_text("utf-8"))
@@ -109,11 +109,11 @@ def test_run_prints_tables_and_names_the_folder(tmp_path):
     for row in results["summary"]:
         assert is_in_table(row, result.output)
     # The second pair of tables: direct, then Delta.
-    text = result.output.split("the rest at N = 80")
+    text = result.output.split("the rest at N = 50")
     for mode, part in zip(("direct", "delta"), text[1:], strict=True):
         rows = {line.split()[0]: line.split()[2:5] for line in part.splitlines() if line.strip()}
         for row in results["summary"]:
-            if (row["mode"], row["n_train"]) == (mode, 80):
+            if (row["mode"], row["n_train"]) == (mode, 50):
                 expected = [row[name] for name in ("rmse", "p95", "max_error")]
                 cells = [float(cell) for cell in rows[row["descriptor"]]]
                 assert cells == pytest.approx(expected, abs=0.051)
@@ -158,7 +158,7 @@ def test_file_and_folder_of_structures(molecules_file, tmp_path):
         out = tmp_path / name
         result = invoke("benchmark", "--dataset", dataset, *options, *SMALL, "--out", out)
         assert result.exit_code == 0, result.output
-        assert "30 molecules, 10 of them for testing" in result.output
+        assert "30 molecules, 10 for testing" in result.output
         assert "/ eV" in result.output
     assert timeless(tmp_path / "file") == timeless(tmp_path / "folder")
     from kernchem.benchmark import learning_curves
@@ -196,7 +196,7 @@ def test_interrupt_says_how_to_go_on(monkeypatch, tmp_path):
 
 
 def test_killed_run_goes_on_to_the_same_results(tmp_path):
-    options = ["benchmark", *SMALL, "--repeats", 12]
+    options = ["benchmark", *SMALL, "--repeats", 6]
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     process = subprocess.Popen(
         command(*options, "--out", killed),
@@ -212,7 +212,7 @@ def test_killed_run_goes_on_to_the_same_results(tmp_path):
         time.sleep(0.002)
     process.kill()
     process.wait()
-    total = 12 * 2 * 2 * 3
+    total = 6 * 2 * 2 * 3
     assert 5 <= path.read_bytes().count(b"\n") < total
     assert not (killed / "results.json").exists()
     before = path.read_bytes().splitlines()[:5]
