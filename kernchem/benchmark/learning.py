@@ -30,7 +30,7 @@ def learning_curves(
     descriptors: Any = None,
     kernels: Any = "auto",
     sizes: Any = None,
-    repeats: int = 4,
+    repeats: int = 3,
     test_size: int | None = None,
     seed: int = 0,
     unit: str | None = None,
@@ -63,7 +63,7 @@ def learning_curves(
     sizes : sequence of int, optional
         Numbers of training molecules. By default 125, 250, 500 and 1000, with fewer than 1250
         molecules an eighth, a quarter, half and all of the four fifths that do not test.
-    repeats : int, default 4
+    repeats : int, default 3
         Number of permutations.
     test_size : int, optional
         Number of molecules that test; by default all that the largest size leaves, at most 1000.

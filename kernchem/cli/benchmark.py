@@ -58,7 +58,7 @@ _DEFAULT_UNIT = "kcal/mol"
     metavar="N,N,...",
     help="Numbers of training molecules.  [default: 125,250,500,1000 as far as they fit]",
 )
-@click.option("--repeats", type=int, default=4, show_default=True, help="Random splits.")
+@click.option("--repeats", type=int, default=3, show_default=True, help="Random splits.")
 @click.option(
     "--test-size",
     type=int,

@@ -94,7 +94,7 @@ def test_defaults_are_the_packaged_molecules(monkeypatch, tmp_path):
     assert (given["target"], given["baseline"], given["unit"]) == (TARGET, GFN2, "kcal/mol")
     np.testing.assert_array_equal(given["data"][TARGET], load_qm_small()[TARGET])
     assert given["descriptors"] is given["sizes"] is given["test_size"] is None
-    assert (given["kernels"], given["seed"], given["repeats"]) == (["auto"], 0, 4)
+    assert (given["kernels"], given["seed"], given["repeats"]) == (["auto"], 0, 3)
     assert given["out"] == Path("kernchem-benchmark")
     assert not given["overwrite"]
 
