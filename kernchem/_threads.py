@@ -7,15 +7,21 @@ threads: the same panels are computed whatever ``n_jobs`` is, so the same bits c
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from kernchem.errors import SettingError
 
-__all__ = ["effective_n_jobs", "run_panels", "single_threaded_blas"]
+__all__ = ["blas_for", "effective_n_jobs", "run_panels", "single_threaded_blas"]
+
+#: Rows from which two threads factorise a matrix faster than one, also beside other work.
+_THREADED_FROM = 2000
 
 
 def effective_n_jobs(n_jobs: int | None) -> int:
@@ -27,11 +33,11 @@ def effective_n_jobs(n_jobs: int | None) -> int:
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
-    if n_jobs < 1:
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer) or n_jobs < 1:
         raise SettingError(
-            f"n_jobs={n_jobs} is not a number of threads; use None for all cores or 1, 2, ..."
+            f"n_jobs={n_jobs!r} is not a number of threads; use None for all cores or 1, 2, ..."
         )
-    return n_jobs
+    return int(n_jobs)
 
 
 @functools.cache
@@ -39,11 +45,49 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
+class _BlasLimit:
+    """One limit for all threads of the process: BLAS has one number of threads for all of them.
+
+    The first that enters sets it and the last that leaves restores it. Limits of their own would
+    be restored in the order in which threads happen to end, and leave BLAS at one thread for good.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._limiter: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._limiter = _controller().limit(limits=1, user_api="blas")
+            self._users += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._limiter.restore_original_limits()
+                self._limiter = None
+
+
+_BLAS_LIMIT = _BlasLimit()
+
+
+def single_threaded_blas() -> AbstractContextManager[None]:
     """Keep BLAS at one thread, so that a pool of threads that call it does not oversubscribe."""
-    with _controller().limit(limits=1, user_api="blas"):
-        yield
+    return _BLAS_LIMIT
+
+
+def blas_for(n_rows: int) -> AbstractContextManager[None]:
+    """Keep BLAS at one thread for matrices so small that its threads mostly wait for each other.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the square matrices that will be factorised.
+    """
+    return single_threaded_blas() if n_rows < _THREADED_FROM else nullcontext()
 
 
 def run_panels(

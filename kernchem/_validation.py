@@ -42,10 +42,15 @@ def check_labels(y: Any, n_samples: int) -> npt.NDArray[np.float64]:
     if y is None:
         raise LabelError("requires y to be passed, but the target y is None")
     try:
-        labels = np.asarray(y, dtype=np.float64)
+        labels = np.asarray(y)
+        if labels.dtype.kind == "c":
+            raise TypeError("they are complex")
+        labels = labels.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise LabelError(f"Unknown label type: labels must be numbers ({error})") from None
-    if labels.ndim not in {1, 2}:
+    if n_samples == 0:
+        raise LabelError("there are no samples; give at least one")
+    if labels.ndim not in {1, 2} or 0 in labels.shape[1:]:
         raise LabelError(
             f"y has shape {labels.shape}; expected ({n_samples},) or ({n_samples}, n_targets)"
         )
@@ -75,7 +80,10 @@ def check_weights(sample_weight: Any, n_samples: int) -> npt.NDArray[np.float64]
     """
     if sample_weight is None:
         return np.ones(n_samples)
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise LabelError(f"sample_weight must hold numbers ({error})") from None
     if weights.ndim == 0:
         weights = np.full(n_samples, float(weights))
     if weights.shape != (n_samples,):

@@ -8,7 +8,7 @@ it is made.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
@@ -120,8 +120,8 @@ class Structures(Sequence[Structure]):
         self.multiplicity = (
             None if multiplicity is None else _frozen(whole_numbers(multiplicity, "multiplicity"))
         )
-        per_structure = {k: _frozen(_as_column(v)) for k, v in (properties or {}).items()}
-        per_atom = {k: _frozen(_as_column(v)) for k, v in (atom_properties or {}).items()}
+        per_structure = {k: _frozen(_as_column(v, k)) for k, v in (properties or {}).items()}
+        per_atom = {k: _frozen(_as_column(v, k)) for k, v in (atom_properties or {}).items()}
         self.per_atom = frozenset(per_atom)
         self.properties: Mapping[str, npt.NDArray[Any]] = MappingProxyType(per_structure | per_atom)
         both = self.per_atom.intersection(per_structure)
@@ -200,11 +200,16 @@ class Structures(Sequence[Structure]):
         Structures
             A batch in the same order.
         """
-        per_structure_numbers = _rows_of_numbers(numbers, len(positions))  # type: ignore[arg-type]
-        if len(per_structure_numbers) != len(positions):  # type: ignore[arg-type]
+        if not (isinstance(numbers, Sized) and isinstance(positions, Sized)):
+            raise StructureError(
+                f"numbers is {short(numbers)} and positions {short(positions)}; both must be "
+                "arrays, or lists of arrays"
+            )
+        per_structure_numbers = _rows_of_numbers(numbers, len(positions))
+        if len(per_structure_numbers) != len(positions):
             raise StructureError(
                 f"numbers holds {len(per_structure_numbers)} structures and positions "
-                f"{len(positions)}; both must hold the same"  # type: ignore[arg-type]
+                f"{len(positions)}; both must hold the same"
             )
         masks = [row != 0 for row in per_structure_numbers]
 
@@ -356,7 +361,9 @@ class Structures(Sequence[Structure]):
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             return self._property(key)
-        if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
+        if isinstance(key, tuple):
+            if len(key) != 2 or key[1] is not Ellipsis:
+                raise IndexError(f"structures have one axis; select several by a list: {[*key]}")
             key = key[0]
         if isinstance(key, slice):
             return self._take(np.arange(len(self))[key])
@@ -365,6 +372,9 @@ class Structures(Sequence[Structure]):
         except TypeError:
             return self._take(self._rows(key))
         return self._item(index)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self.properties if isinstance(item, str) else super().__contains__(item)
 
     def __iter__(self) -> Iterator[Structure]:
         return (self._item(index) for index in range(len(self)))
@@ -611,8 +621,14 @@ def _rows_of_numbers(numbers: Any, n: int) -> list[npt.NDArray[np.int64]]:
     return [whole_numbers(row, "numbers") for row in numbers]
 
 
-def _as_column(values: npt.ArrayLike) -> npt.NDArray[Any]:
-    array = np.array(values)
+def _as_column(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    try:
+        array = np.array(values)
+    except ValueError as error:
+        raise PropertyError(
+            f"property {name!r} is no rectangular array ({error}); pass rows of different lengths "
+            "as an array of objects"
+        ) from None
     return array if array.ndim else array[None]
 
 

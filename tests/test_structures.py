@@ -613,3 +613,22 @@ def test_any_arrays_make_a_batch_or_a_typed_error(numbers, positions, offsets):
     else:
         assert batch.offsets[-1] == len(batch.numbers) == len(batch.positions)
         assert np.isfinite(batch.positions).all()
+
+
+def test_a_name_is_in_a_batch_if_it_is_a_property(molecules):
+    batch = Structures.from_arrays([[1, 1]], [[[0, 0, 0], [0, 0, 1.0]]], properties={"gap": [1.0]})
+    assert "gap" in batch
+    assert "homo" not in batch
+    assert molecules[3] in molecules
+
+
+def test_two_indices_are_refused(molecules):
+    with pytest.raises(IndexError, match="one axis"):
+        molecules[1, 2]
+
+
+def test_arrays_of_arrays_are_asked_for():
+    with pytest.raises(StructureError, match="numbers is int"):
+        Structures.from_arrays(1, [[0.0, 0.0, 0.0]])
+    with pytest.raises(PropertyError, match=r"'a' is no rectangular array"):
+        Structures([1, 1], np.eye(3)[:2], [0, 1, 2], properties={"a": [[1, 2], [3]]})

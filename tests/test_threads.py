@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from kernchem._threads import effective_n_jobs, run_panels, single_threaded_blas
 from kernchem.errors import SettingError
@@ -97,3 +97,16 @@ def test_blas_has_one_thread_inside_and_its_own_number_again_behind():
     with pytest.raises(ZeroDivisionError):
         run_panels(lambda *_: 1 // 0, 4, 1, 2)
     assert blas_threads() == before
+
+
+def test_limits_that_overlap_leave_blas_as_it_was():
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        first, second = single_threaded_blas(), single_threaded_blas()
+        first.__enter__()
+        second.__enter__()
+        # Left in the order of entering, as threads may do.
+        first.__exit__(None, None, None)
+        assert set(blas_threads()) == {1}
+        second.__exit__(None, None, None)
+        assert blas_threads() == before

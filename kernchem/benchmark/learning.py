@@ -98,7 +98,7 @@ def learning_curves(
     -----
     A fit that fails because of its training set, e.g. one without an element that occurs in the
     test set, is recorded with the reason, and the run goes on. Times are of the second use of the
-    compiled code, and with one BLAS thread below 2000 training molecules.
+    compiled code.
 
     References
     ----------

@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kernchem._threads import single_threaded_blas
 from kernchem.benchmark.candidates import Candidate
 from kernchem.errors import (
     CompositionError,
@@ -32,9 +30,6 @@ _Rows = npt.NDArray[np.int64]
 
 #: What :func:`error_metrics` returns, in the unit of the labels but for ``r2``.
 METRICS = ("mae", "rmse", "p95", "max_error", "r2")
-#: Training sets below this size leave BLAS one thread: hyperparameters are chosen by hundreds of
-#: small factorisations, in which threads that wait for each other cost more than they give.
-_THREADED_FROM = 2000
 #: Default training sizes, where there are molecules enough.
 _SIZES = (125, 250, 500, 1000)
 #: At most so many molecules test by default.
@@ -137,11 +132,7 @@ class Protocol:
         train, test = data[train_rows], data[test_rows]
         model = task.candidate.estimator(baseline if task.mode == "delta" else None)
         record = _empty_record(task, self.test_size)
-        few = task.n_train < _THREADED_FROM
-        with (
-            single_threaded_blas() if few else nullcontext(),
-            warnings.catch_warnings(record=True) as caught,
-        ):
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", KernchemWarning)
             try:
                 start = time.perf_counter()

@@ -53,7 +53,16 @@ class RadialKernel(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
     @property
     def hyperparameter_length_scale(self) -> Hyperparameter:
         """Name and bounds of the width, for scikit-learn."""
-        return Hyperparameter("length_scale", "numeric", self.length_scale_bounds)
+        bounds = self.length_scale_bounds
+        try:
+            usable = bounds == "fixed" if isinstance(bounds, str) else 0 < bounds[0] <= bounds[1]
+        except (TypeError, IndexError, KeyError):
+            usable = False
+        if not usable:
+            raise SettingError(
+                f"length_scale_bounds={bounds!r}; give two numbers, 0 < low <= high, or 'fixed'"
+            )
+        return Hyperparameter("length_scale", "numeric", bounds)
 
     @abstractmethod
     def _pair(self, x: Matrix, y: Matrix) -> float:
@@ -222,7 +231,9 @@ class RadialKernel(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
         return K, self.gradient_from_distances(D, K)[:, :, np.newaxis]
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(length_scale={float(np.ravel(self.length_scale)[0]):.3g})"
+        width = self.length_scale
+        text = f"{width:.3g}" if isinstance(width, int | float | np.number) else repr(width)
+        return f"{type(self).__name__}(length_scale={text})"
 
     def _matrix(self, X: npt.ArrayLike, Y: npt.ArrayLike | None, *, as_kernel: bool) -> Matrix:
         left = _as_features(X, "X")

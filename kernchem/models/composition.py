@@ -153,10 +153,13 @@ class CompositionBaseline(RegressorMixin, BaseEstimator):
         """
         structures = as_structures(X)
         labels = check_labels(y, len(structures))
-        root = np.sqrt(check_weights(sample_weight, len(structures)))[:, None]
+        weights = check_weights(sample_weight, len(structures))
+        kept = np.flatnonzero(weights > 0)
+        structures, root = structures[kept], np.sqrt(weights[kept])
         self._space = CompositionSpace(structures)
-        weighted = (labels.T * root[:, 0]).T
-        solution = np.linalg.lstsq(self._space.basis(structures) * root, weighted, rcond=None)[0]
+        weighted = (labels[kept].T * root).T
+        basis = self._space.basis(structures) * root[:, None]
+        solution = np.linalg.lstsq(basis, weighted, rcond=None)[0]
         self.elements_ = self._space.elements
         self.coef_ = self._space.vectors @ solution
         return self

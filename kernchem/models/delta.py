@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from kernchem._validation import check_labels
+from kernchem._validation import check_labels, check_weights
 from kernchem.elements import formula
 from kernchem.errors import KernchemWarning, PropertyError, SettingError
 from kernchem.models.composition import CompositionSpace
@@ -102,7 +102,7 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         self.baseline = baseline
         self.slope = slope
 
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> DeltaLearner:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> DeltaLearner:
         """Fit offsets and slopes, then the model on what they leave.
 
         Parameters
@@ -111,35 +111,42 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             Molecules that carry the baseline.
         y : array (n,) or (n, n_targets)
             Labels, in the unit of the baseline.
+        sample_weight : array (n,), optional
+            Weights of the squared residuals, also passed on to the model if given.
         **fit_params
-            Passed on to the model's ``fit``, e.g. ``sample_weight`` or ``groups``.
+            Passed on to the model's ``fit``, e.g. ``groups``.
 
         Returns
         -------
         DeltaLearner
             This object.
         """
-        if self.slope not in {"fit", 1}:
-            raise SettingError(f"slope={self.slope!r}; use 'fit' or 1")
+        self._check_settings()
         structures = as_structures(X)
         labels = check_labels(y, len(structures))
         targets = labels.reshape(len(labels), -1)
-        columns = self._baseline_columns(structures)
-        if self.slope != "fit" and columns.shape[1] > 1:
-            raise SettingError(
-                f"slope=1 takes one baseline, {columns.shape[1]} were given; use slope='fit'"
-            )
-        self._space = CompositionSpace(structures)
-        basis = self._space.basis(structures)
-        slope = self._fit_slope(basis, columns, targets)
-        offset = np.linalg.lstsq(basis, targets - columns @ slope, rcond=None)[0]
+        weights = check_weights(sample_weight, len(labels))
+        kept = np.flatnonzero(weights > 0)
+        columns = self._baseline_columns(structures)[kept]
+        self._space = CompositionSpace(structures[kept])
+        basis = self._space.basis(structures[kept])
+        root = np.sqrt(weights[kept])[:, None]
+        slope = self._fit_slope(basis * root, columns * root, targets[kept] * root)
+        rest = targets[kept] - columns @ slope
+        offset = np.linalg.lstsq(basis * root, rest * root, rcond=None)[0]
         self._slope, self._offset = slope, offset
         self._target_shape = labels.shape[1:]
         self.elements_ = self._space.elements
         self.slope_ = slope.reshape(-1, *self._target_shape)
         self.offset_ = (self._space.vectors @ offset).reshape(-1, *self._target_shape)
-        rest = targets - columns @ slope - basis @ offset
-        self.model_ = clone(self.model).fit(structures, rest.reshape(labels.shape), **fit_params)
+        # Samples of weight zero count for nothing, and may hold elements that no other one does.
+        difference = np.zeros_like(targets)
+        difference[kept] = rest - basis @ offset
+        if sample_weight is not None:
+            fit_params = {**fit_params, "sample_weight": weights}
+        self.model_ = clone(self.model).fit(
+            structures, difference.reshape(labels.shape), **fit_params
+        )
         return self
 
     def predict(self, X: Any, **predict_params: Any) -> Any:
@@ -168,11 +175,32 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             return (difference[0] + linear, *difference[1:])
         return difference + linear
 
+    def _check_settings(self) -> None:
+        if not isinstance(self.slope, str | int | float) or self.slope not in {"fit", 1}:
+            raise SettingError(f"slope={self.slope!r}; use 'fit' or 1")
+        names = self._baseline_names()
+        if not names or not all(isinstance(name, str) for name in names):
+            raise SettingError(
+                f"baseline={self.baseline!r}; use the name of a stored property, or several names"
+            )
+        if self.slope != "fit" and len(names) > 1:
+            raise SettingError(
+                f"slope=1 takes one baseline, {len(names)} were given; use slope='fit'"
+            )
+        if not (hasattr(self.model, "fit") and hasattr(self.model, "predict")):
+            raise SettingError(
+                f"model={self.model!r} is no regressor; use e.g. KRR(descriptor=BagOfBonds())"
+            )
+
+    def _baseline_names(self) -> list[str]:
+        if isinstance(self.baseline, str):
+            return [self.baseline]
+        return list(self.baseline) if isinstance(self.baseline, Iterable) else []
+
     def _baseline_columns(self, structures: Structures) -> _Array:
         """Return the baselines, array (n, n_baselines)."""
-        names = [self.baseline] if isinstance(self.baseline, str) else list(self.baseline)
         columns = []
-        for name in names:
+        for name in self._baseline_names():
             try:
                 column = np.asarray(structures[name], dtype=np.float64)
             except (TypeError, ValueError) as error:
@@ -193,7 +221,10 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         return np.stack(columns, axis=1)
 
     def _fit_slope(self, basis: _Array, columns: _Array, targets: _Array) -> _Array:
-        """Return slopes (n_baselines, n_targets), fitted beside the element counts."""
+        """Return slopes (n_baselines, n_targets), fitted beside the element counts.
+
+        The rows are weighted already.
+        """
         ones = np.ones((columns.shape[1], targets.shape[1]))
         if self.slope != "fit":
             return ones

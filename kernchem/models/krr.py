@@ -11,7 +11,9 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from kernchem._threads import blas_for
 from kernchem._validation import check_labels, check_weights
+from kernchem.descriptors import Descriptor
 from kernchem.elements import formula
 from kernchem.errors import KernchemWarning, SettingError
 from kernchem.kernels import Gaussian, Laplacian
@@ -27,7 +29,11 @@ _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
 
 _KERNELS = {"gaussian": Gaussian, "laplacian": Laplacian}
-#: Rows predicted at a time: the kernel matrix of a panel, not of the whole call, is held.
+#: Private attributes that ``fit`` sets.
+_STATE = ("_training", "_dual", "_linear_coef", "_space", "_kept", "_labels", "_target_shape")
+#: Largest difference between a kernel matrix and its transpose, relative to its elements.
+_ASYMMETRY = 1e-8
+#: Rows of a kernel matrix that are held at a time while the whole of it is not needed.
 _PREDICT_ROWS = 2048
 
 
@@ -156,6 +162,7 @@ class KRR(RegressorMixin, BaseEstimator):
             This object.
         """
         self._check_settings()
+        self._forget()
         samples, labels = self._checked_input(X, y)
         weights = check_weights(sample_weight, len(labels))
         kept = np.flatnonzero(weights > 0)
@@ -165,13 +172,14 @@ class KRR(RegressorMixin, BaseEstimator):
         fold = fold_numbers(self.cv, groups, targets)
         targets = targets[kept]
         training = self._training_set(samples, targets, weights[kept])
-        self._choose(training, training.folds(None if fold is None else fold[kept]))
-
-        K = kernel_matrix(self.kernel_, training.features)
-        factor = CholeskyFactor(K, noise_of(K, self.alpha_, training.weights))
-        self.condition_, self.jitter_ = factor.condition(), factor.jitter
-        solution = GeneralisedLeastSquares(factor, training.targets, training.basis)
-        self._remember(training, solution, samples, targets, kept, labels)
+        folds = training.folds(None if fold is None else fold[kept])
+        with blas_for(len(training)):
+            self._choose(training, folds)
+            K = kernel_matrix(self.kernel_, training.features)
+            factor = CholeskyFactor(K, noise_of(K, self.alpha_, training.weights))
+            self.condition_, self.jitter_ = factor.condition(), factor.jitter
+            solution = GeneralisedLeastSquares(factor, training.targets, training.basis)
+            self._remember(training, solution, samples, targets, kept, labels)
         return self
 
     def predict(self, X: Any) -> _Array:
@@ -202,12 +210,11 @@ class KRR(RegressorMixin, BaseEstimator):
             features, known = self._features_with_training(structures)
             if self._space is not None:
                 linear = self._space.basis(structures) @ self._linear_coef
-        panels = range(0, len(features), _PREDICT_ROWS)
-        kernel_part = [
-            self._cross_kernel(features[start : start + _PREDICT_ROWS], known) @ self._dual
-            for start in panels
-        ]
-        return self._like_labels(np.concatenate(kernel_part) + linear)
+        kernel_part = np.empty((len(features), self._dual.shape[1]))
+        for start in range(0, len(features), _PREDICT_ROWS):
+            panel = slice(start, start + _PREDICT_ROWS)
+            kernel_part[panel] = self._cross_kernel(features[panel], known) @ self._dual
+        return self._like_labels(kernel_part + linear)
 
     def leave_out_residuals(self, cv: Any = None, groups: Any = None) -> _Array:
         """Return residuals of the training samples under any partition, in closed form.
@@ -224,7 +231,8 @@ class KRR(RegressorMixin, BaseEstimator):
         -------
         array (n_samples,) or (n_samples, n_targets)
             ``y_i - f_-B(x_i)`` with the sample's fold B left out and the composition refitted at
-            fixed hyperparameters; equal to explicit refits. NaN as in ``loo_residuals_``.
+            fixed hyperparameters; equal to explicit refits with the same noise on the diagonal.
+            NaN as in ``loo_residuals_``.
 
         Notes
         -----
@@ -233,13 +241,14 @@ class KRR(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self, "dual_coef_")
         training = self._training
-        fold = fold_numbers(cv, groups, self.dual_coef_.reshape(self._n_samples, -1))
+        fold = fold_numbers(cv, groups, self._labels)
         folds = training.folds(None if fold is None else fold[self._kept])
-        K = kernel_matrix(self.kernel_, training.features)
-        noise = noise_of(K, self.alpha_, training.weights) + self.jitter_
-        factor = CholeskyFactor(K, noise)
-        solution = GeneralisedLeastSquares(factor, training.targets, training.basis)
-        residuals = solution.loo()[0] if folds is None else solution.cv(folds)
+        with blas_for(len(training)):
+            K = kernel_matrix(self.kernel_, training.features)
+            noise = noise_of(K, self.alpha_, training.weights) + self.jitter_
+            factor = CholeskyFactor(K, noise)
+            solution = GeneralisedLeastSquares(factor, training.targets, training.basis)
+            residuals = solution.loo()[0] if folds is None else solution.cv(folds)
         return self._residuals_of_samples(training, residuals)
 
     # -- the steps of fit, in order ---------------------------------------------------------------
@@ -253,21 +262,36 @@ class KRR(RegressorMixin, BaseEstimator):
             raise SettingError(
                 f"kernel={self.kernel!r}; use a kernel or one of {', '.join(kernels)}"
             )
+        if not (self.kernel is None or isinstance(self.kernel, str | Kernel)):
+            raise SettingError(
+                f"kernel={self.kernel!r} is no kernel; use one of {', '.join(kernels)}, or an "
+                "object such as Gaussian()"
+            )
+        if not (self.descriptor is None or isinstance(self.descriptor, Descriptor)):
+            raise SettingError(
+                f"descriptor={self.descriptor!r} is no descriptor object such as BagOfBonds(); "
+                "other transformers go before KRR() in a pipeline"
+            )
         for name, allowed in (
             ("optimizer", ("loo", None)),
             ("criterion", ("mae", "rmse")),
             ("composition", (True, False, "auto")),
         ):
-            if getattr(self, name) not in allowed:
-                raise SettingError(
-                    f"{name}={getattr(self, name)!r}; use one of {', '.join(map(repr, allowed))}"
-                )
+            value = getattr(self, name)
+            if not isinstance(value, str | bool | None) or value not in allowed:
+                raise SettingError(f"{name}={value!r}; use one of {', '.join(map(repr, allowed))}")
         if self.descriptor is not None and self._precomputed:
             raise SettingError("kernel='precomputed' takes a kernel matrix: leave out descriptor=")
         if self.descriptor is None and self.composition is True:
             raise SettingError(
                 "composition=True counts atoms, so it needs structures: give descriptor= too"
             )
+
+    def _forget(self) -> None:
+        """Remove what an earlier fit left, so that nothing of it survives one that fails."""
+        for name in list(vars(self)):
+            if name in _STATE or (name.endswith("_") and not name.startswith("_")):
+                delattr(self, name)
 
     @property
     def _precomputed(self) -> bool:
@@ -278,11 +302,10 @@ class KRR(RegressorMixin, BaseEstimator):
         if self.descriptor is not None:
             structures = as_structures(X)
             return structures, check_labels(y, len(structures))
-        samples = validate_data(self, X, dtype=np.float64)
-        if self._precomputed and samples.shape[0] != samples.shape[1]:
-            raise SettingError(
-                f"Precomputed matrix must be a square matrix; X has shape {samples.shape}"
-            )
+        # A kernel matrix is too large to be copied; features are, as predictions depend on them.
+        samples = validate_data(self, X, dtype=np.float64, copy=not self._precomputed)
+        if self._precomputed:
+            _require_symmetric(samples)
         return samples, check_labels(y, len(samples))
 
     def _training_set(self, samples: Any, targets: _Array, weights: _Array) -> TrainingSet:
@@ -291,14 +314,23 @@ class KRR(RegressorMixin, BaseEstimator):
         if self._precomputed:
             return TrainingSet.all(samples, targets, weights)
         if self.descriptor is None:
-            return TrainingSet.distinct(samples, targets, weights)
+            return self._gather(samples, targets, weights, None)
         self.descriptor_ = clone(self.descriptor).fit(samples)
         features = self.descriptor_.transform(samples)
         basis = None
         if self.composition is not False:
             self._space = CompositionSpace(samples)
             basis = self._space.basis(samples)
-        return TrainingSet.distinct(features, targets, weights, basis)
+        return self._gather(features, targets, weights, basis)
+
+    def _gather(
+        self, features: _Array, targets: _Array, weights: _Array, basis: _Array | None
+    ) -> TrainingSet:
+        """Merge identical samples, unless the kernel itself tells a sample from its copy."""
+        kernel, one = self._initial_kernel(), features[:1]
+        if np.allclose(kernel(one), kernel(one, one.copy()), rtol=1e-12, atol=0.0):
+            return TrainingSet.distinct(features, targets, weights, basis)
+        return TrainingSet.all(features, targets, weights, basis)
 
     def _choose(self, training: TrainingSet, folds: list[_Rows] | None) -> None:
         """Set ``kernel_`` and ``alpha_``, by the leave-out error where that is asked for."""
@@ -311,7 +343,8 @@ class KRR(RegressorMixin, BaseEstimator):
             return
         if len(training) < 2:
             raise SettingError(
-                "choosing hyperparameters needs at least 2 distinct samples, got n_samples = 1; "
+                "choosing hyperparameters needs at least 2 distinct samples; "
+                f"{len(training.member)} were given, all alike (n_samples = 1 without copies): "
                 "give alpha a number and use optimizer=None"
             )
         self.kernel_, self.alpha_, self.trials_ = tune(
@@ -337,9 +370,8 @@ class KRR(RegressorMixin, BaseEstimator):
     ) -> None:
         """Keep what ``predict`` and the reports need."""
         self._training, self._dual, self._linear_coef = training, solution.dual, solution.coef
-        self._kept, self._n_samples = kept, len(labels)
-        self._target_shape = labels.shape[1:]
-        self._labels = targets
+        self._kept, self._target_shape = kept, labels.shape[1:]
+        self._labels = labels.reshape(len(labels), -1)
         dual = np.zeros((len(labels), targets.shape[1]))
         dual[kept[training.first]] = solution.dual
         self.dual_coef_ = self._like_labels(dual)
@@ -380,8 +412,8 @@ class KRR(RegressorMixin, BaseEstimator):
         return np.asarray(self.kernel_(features, known))
 
     def _residuals_of_samples(self, training: TrainingSet, residuals: _Array) -> _Array:
-        out = np.full((self._n_samples, residuals.shape[1]), np.nan)
-        out[self._kept] = training.residuals_of_samples(residuals, self._labels)
+        out = np.full_like(self._labels, np.nan)
+        out[self._kept] = training.residuals_of_samples(residuals, self._labels[self._kept])
         return self._like_labels(out)
 
     def _like_labels(self, values: _Array) -> _Array:
@@ -396,3 +428,16 @@ class KRR(RegressorMixin, BaseEstimator):
             tags.input_tags.two_d_array = False
             tags.no_validation = True
         return tags
+
+
+def _require_symmetric(K: _Array) -> None:
+    """Raise if a kernel matrix is not square and symmetric: only one triangle would be used."""
+    if K.shape[0] != K.shape[1]:
+        raise SettingError(f"Precomputed matrix must be a square matrix; X has shape {K.shape}")
+    panels = [slice(start, start + _PREDICT_ROWS) for start in range(0, len(K), _PREDICT_ROWS)]
+    difference = max(float(np.abs(K[panel] - K[:, panel].T).max()) for panel in panels)
+    if difference > _ASYMMETRY * max(float(np.abs(K[panel]).max()) for panel in panels):
+        raise SettingError(
+            f"the precomputed kernel matrix differs from its transpose by up to {difference:.3g}; "
+            "give k(x_i, x_j) of the training samples, e.g. (K + K.T) / 2"
+        )

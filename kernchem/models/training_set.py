@@ -105,11 +105,26 @@ class TrainingSet:
         )
 
     def folds(self, fold_of_sample: _Rows | None) -> list[_Rows] | None:
-        """Return the distinct samples of each fold; copies leave with the first of them."""
+        """Return the distinct samples of each fold; copies leave with the first that is in one.
+
+        Raises
+        ------
+        SettingError
+            If a fold holds all distinct samples, which leaves nothing to predict it from.
+        """
         if fold_of_sample is None:
             return None
-        fold = fold_of_sample[self.first]
-        return [np.flatnonzero(fold == number) for number in np.unique(fold[fold >= 0])]
+        fold = np.full(len(self), -1)
+        # Of several copies the last that is written stays: the first one.
+        inside = np.flatnonzero(fold_of_sample >= 0)[::-1]
+        fold[self.member[inside]] = fold_of_sample[inside]
+        folds = [np.flatnonzero(fold == number) for number in np.unique(fold[fold >= 0])]
+        if any(len(rows) == len(self) for rows in folds):
+            raise SettingError(
+                "a fold holds all distinct samples and leaves none to learn from; use at least two "
+                "groups, or other folds"
+            )
+        return folds
 
     def residuals_of_samples(self, residuals: _Array, labels: _Array) -> _Array:
         """Return residuals of the caller's samples from those of the distinct ones.
@@ -141,19 +156,32 @@ def fold_numbers(cv: Any, groups: Any, labels: _Array) -> _Rows | None:
     SettingError
         If a sample would be left out more than once, or there is not one group per sample.
     """
-    if groups is not None and len(groups) != len(labels):
-        raise SettingError(f"{len(groups)} groups were given for {len(labels)} samples")
+    if groups is not None:
+        groups = np.asarray(groups)
+        if groups.shape != (len(labels),):
+            raise SettingError(
+                f"groups has the shape {groups.shape}; expected ({len(labels)},), one per sample"
+            )
     if cv is None:
-        return None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        return None if groups is None else np.unique(groups, return_inverse=True)[1]
     fold = np.full(len(labels), -1)
     index = np.zeros((len(labels), 1))
-    for number, (_, test) in enumerate(check_cv(cv).split(index, labels[:, 0], groups)):
+    try:
+        splits = list(check_cv(cv).split(index, labels[:, 0], groups))
+    except ValueError as error:
+        raise SettingError(f"cv={cv!r} cannot split {len(labels)} samples: {error}") from None
+    for number, (train, test) in enumerate(splits):
         if (fold[test] >= 0).any():
             raise SettingError(
                 f"the folds of cv={cv!r} overlap; the closed form needs a splitter whose test sets "
                 "are disjoint, such as KFold or GroupKFold"
             )
         fold[test] = number
+        if len(np.union1d(train, test)) < len(labels):
+            raise SettingError(
+                f"cv={cv!r} trains on a part of what it does not leave out; the closed form needs "
+                "a splitter that trains on all the rest, such as KFold or GroupKFold"
+            )
     return fold
 
 

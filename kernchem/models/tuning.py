@@ -6,12 +6,20 @@ trial is one factorisation and one triangular inversion; distances are computed 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from kernchem.errors import (
+    CompositionError,
+    KernchemError,
+    KernchemWarning,
+    SettingError,
+    SingularKernelError,
+)
 from kernchem.kernels.base import RadialKernel
 from kernchem.models.training_set import TrainingSet
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
@@ -37,6 +45,8 @@ _HALVINGS = 1
 #: Errors that differ by less than this fraction are equal: of equals the grid prefers the largest
 #: regulariser, and the compass search stays where it is.
 _EQUAL = 1e-3
+#: A target whose spread is below this fraction of its size is constant but for rounding.
+_CONSTANT = 1e-12
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,7 @@ class _Search:
     criterion: Criterion
     trials: list[Trial]
     seen: dict[tuple[float, ...], float] = field(default_factory=dict)
+    factorised: bool = False
 
     def __post_init__(self) -> None:
         self.radial = self.varied and isinstance(self.kernel, RadialKernel)
@@ -111,17 +122,25 @@ class _Search:
         factor = CholeskyFactor.attempt(K, noise_of(K, alpha, training.weights))
         if factor is None:
             return np.inf
+        self.factorised = True
         solution = GeneralisedLeastSquares(factor, training.targets, training.basis)
         residuals = solution.loo()[0] if self.folds is None else solution.cv(self.folds)
         known = np.isfinite(residuals).all(axis=1)
         if not known.any():
             return np.inf
         weights = training.weights[known] / training.weights[known].sum()
+        return self._relative_error(weights, training.targets[known], residuals[known])
+
+    def _relative_error(self, weights: _Array, targets: _Array, residuals: _Array) -> float:
+        """Return the error over the spread of each target, averaged over those that vary."""
+        scale = np.abs(targets).max(axis=0)
+        scale[scale == 0] = 1.0
         power = 1 if self.criterion == "mae" else 2
-        targets = training.targets[known]
-        spread = weights @ np.abs(targets - weights @ targets) ** power
-        error = weights @ np.abs(residuals[known]) ** power
-        return float(np.mean((error / np.where(spread > 0, spread, 1.0)) ** (1 / power)))
+        spread = weights @ np.abs((targets - weights @ targets) / scale) ** power
+        error = weights @ np.abs(residuals / scale) ** power
+        varying = spread > _CONSTANT**power
+        relative = error[varying] / spread[varying] if varying.any() else error
+        return float(np.nan_to_num(np.mean(relative ** (1 / power)), nan=np.inf))
 
 
 def tune(
@@ -154,6 +173,11 @@ def tune(
     -------
     kernel, alpha, trials
         The best ones, and every evaluation in order.
+
+    Raises
+    ------
+    SingularKernelError, CompositionError, SettingError
+        If no trial has an error to choose by.
     """
     trials: list[Trial] = []
     rng = np.random.default_rng(0)
@@ -186,11 +210,45 @@ def tune(
     grid = [np.append(theta, log_alpha) for theta in thetas for log_alpha in log_alphas]
     grid = [np.clip(point, *bounds.T) for point in grid]
     limit = min(map(search, grid)) * (1.0 + _EQUAL)
+    if not np.isfinite(limit):
+        raise _nothing_to_choose_by(search)
     best = max((p for p in grid if search(p) <= limit), key=lambda p: (p[-1], -search(p)))
     if len(training) > _COARSE_ROWS:
         search = search_on(_FINE_ROWS)
     best = _descend(search, best, bounds)
+    _warn_at_bounds(search.kernel_at(best), bounds, best)
     return search.kernel_at(best), search.alpha_at(best), trials
+
+
+def _nothing_to_choose_by(search: _Search) -> KernchemError:
+    """Return the reason why no trial of the grid has an error."""
+    cure = "give alpha a number and use optimizer=None"
+    if not search.factorised:
+        return SingularKernelError(
+            "no kernel matrix of the search is positive definite; use a positive semi-definite "
+            f"kernel, or {cure}"
+        )
+    if search.training.basis is not None:
+        return CompositionError(
+            "no molecule of the training set can be left out: each of them, or each fold, alone "
+            "determines the energy of an element or of a combination of elements; add molecules, "
+            f"use composition=False, or {cure}"
+        )
+    return SettingError(f"no leave-out error is a finite number; scale the labels, or {cure}")
+
+
+def _warn_at_bounds(kernel: Any, bounds: _Array, point: _Array) -> None:
+    """Warn if a hyperparameter of the kernel would have gone further."""
+    low, high = bounds[:-1].T
+    free = high > low
+    at_bound = free & (np.isclose(point[:-1], low) | np.isclose(point[:-1], high))
+    if at_bound.any():
+        warnings.warn(
+            f"the search ended at the bounds of a hyperparameter: {kernel}; widen its bounds, or "
+            "scale the features",
+            KernchemWarning,
+            stacklevel=5,
+        )
 
 
 def _descend(search: _Search, point: _Array, bounds: _Array) -> _Array:

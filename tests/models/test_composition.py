@@ -8,7 +8,7 @@ from sklearn.linear_model import LinearRegression
 from kernchem.errors import CompositionError, LabelError, UnknownElementError
 from kernchem.models import CompositionBaseline
 from kernchem.models.composition import CompositionSpace
-from kernchem.structures import as_structures
+from kernchem.structures import Structures, as_structures
 
 
 def counts(structures, elements):
@@ -52,7 +52,7 @@ def test_composition_outside_the_training_set_is_refused():
     alkenes = [molecule("C2H4"), molecule("C3H6_Cs")]
     model = CompositionBaseline().fit(alkenes, [-20.0, -30.0])
     assert_allclose(model.predict([molecule("CH2_s1A1d")]), [-10.0])
-    with pytest.raises(CompositionError, match=r"structure 0 \(CH4\).*C"):
+    with pytest.raises(CompositionError, match=r"structure 0 \(CH4\).*\+0.40 H -0.80 C"):
         model.predict([molecule("CH4")])
 
 
@@ -68,3 +68,43 @@ def test_bad_labels_are_named(molecules):
         CompositionBaseline().fit(molecules, y)
     with pytest.raises(LabelError, match="15 labels for 16"):
         CompositionBaseline().fit(molecules, y[:15])
+
+
+def chain(*elements):
+    """One structure of given numbers of atoms of given elements, in a row."""
+    numbers = np.concatenate([np.full(count, z) for z, count in elements])
+    return Structures(numbers, np.arange(len(numbers))[:, None] * [1.0, 0, 0], [0, len(numbers)])[0]
+
+
+def test_one_small_exception_to_a_rule_is_enough():
+    # Twenty large C_n H_2n, and methane: smallest singular value 0.2 % of the largest.
+    batch = [chain((1, 2 * n), (6, n)) for n in range(40, 60)] + [chain((1, 4), (6, 1))]
+    y = counts(batch, (1, 6)) @ [-0.5, -38.0]
+    assert CompositionSpace(as_structures(batch)).vectors.shape == (2, 2)
+    assert_allclose(CompositionBaseline().fit(batch, y).coef_, [-0.5, -38.0], rtol=1e-9)
+
+
+def test_rank_does_not_count_rounding(rng):
+    # C_n H_2n O_m: two proportions, however many molecules and of whatever size.
+    sizes = rng.integers(1, 40, size=(50, 2))
+    batch = [chain((1, 2 * n), (6, n), (8, m)) for n, m in sizes]
+    assert CompositionSpace(as_structures(batch)).vectors.shape == (3, 2)
+
+
+def test_one_atom_too_many_in_a_large_molecule_is_refused():
+    batch = [chain((1, 2 * n), (6, n)) for n in (10, 20, 30)]
+    model = CompositionBaseline().fit(batch, [-10.0, -20.0, -30.0])
+    assert_allclose(model.predict([chain((1, 80), (6, 40))]), [-40.0])
+    with pytest.raises(CompositionError, match=r"C40H81"):
+        model.predict([chain((1, 81), (6, 40))])
+
+
+def test_weight_of_zero_equals_leaving_a_molecule_out():
+    batch = [molecule(name) for name in ("CH4", "C2H6", "C2H4", "H2", "HF")]
+    y = [-17.0, -29.0, -23.0, -6.0, -1000.0]
+    weighted = CompositionBaseline().fit(batch, y, [1, 1, 1, 1, 0])
+    assert_allclose(weighted.coef_, CompositionBaseline().fit(batch[:4], y[:4]).coef_)
+    with pytest.raises(UnknownElementError, match=" F "):
+        weighted.predict([molecule("HF")])
+    with pytest.raises(LabelError, match="no samples"):
+        CompositionBaseline().fit([], [])

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from ase.build import molecule
@@ -142,3 +144,79 @@ def test_missing_baselines_are_named(small, krr):
         DeltaLearner(krr, GFN2, slope="free").fit(small, y)
     with pytest.raises(SettingError, match="one baseline"):
         DeltaLearner(krr, (GFN2, "gap"), slope=1).fit(small, y)
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_a_slope_needs_four_labels_per_coefficient(small, krr, enough):
+    # Of C and H alone: two offsets and one slope, so twelve labels.
+    hydrocarbons = small[[set(s.numbers) == {1, 6} for s in small]]
+    train = hydrocarbons[: 12 if enough else 11]
+    y = train["atomization_energy"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = DeltaLearner(krr, GFN2).fit(train, y)
+    told = any("slope 1" in str(warning.message) for warning in caught)
+    assert told is not enough
+    design = np.column_stack([counts(train), train[GFN2]])
+    expected = np.linalg.lstsq(design, y, rcond=None)[0][-1] if enough else 1.0
+    assert_allclose(model.slope_, [expected], rtol=1e-8)
+
+
+def with_baseline(structures, values):
+    return Structures(
+        structures.numbers,
+        structures.positions,
+        structures.offsets,
+        properties={"cheap": values},
+    )
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-9, 1.0, 1e9])
+def test_baseline_that_is_a_sum_over_elements_gets_no_slope(small, krr, scale):
+    additive = scale * counts(small) @ np.array([0.5, 38.0, 54.6, 75.1, 99.7])
+    batch = with_baseline(small, additive)
+    with pytest.warns(KernchemWarning, match="slope 1"):
+        model = DeltaLearner(krr, "cheap").fit(batch, small["atomization_energy"])
+    assert model.slope_.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("unit", [1e-14, 1e14])
+def test_slope_follows_the_unit_of_the_baseline(small, krr, unit):
+    y = small["atomization_energy"]
+    expected = DeltaLearner(krr, GFN2).fit(small, y)
+    model = DeltaLearner(krr, "cheap").fit(with_baseline(small, unit * small[GFN2]), y)
+    assert_allclose(unit * model.slope_, expected.slope_, rtol=1e-8)
+
+
+def test_the_model_that_was_passed_is_not_fitted(small, krr):
+    model = DeltaLearner(krr, GFN2).fit(small, small["atomization_energy"])
+    assert model.model_ is not krr
+    assert not hasattr(krr, "dual_coef_")
+
+
+def test_weights_hold_for_offsets_and_slope_too(small):
+    y = small["atomization_energy"].copy()
+    y[-1] = 1e6
+    krr = KRR(Laplacian(500.0), descriptor=BagOfBonds(), alpha=1e-3, optimizer=None)
+    weights = np.r_[np.ones(198), 2.0, 0.0]
+    weighted = DeltaLearner(krr, GFN2).fit(small, y, sample_weight=weights)
+    repeated = np.r_[0:199, 198]
+    plain = DeltaLearner(krr, GFN2).fit(small[repeated], y[repeated])
+    assert_allclose(weighted.slope_, plain.slope_, rtol=1e-9)
+    assert_allclose(weighted.predict(small), plain.predict(small), rtol=1e-8)
+    assert np.flatnonzero(np.isnan(weighted.model_.loo_residuals_)).tolist() == [199]
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"baseline": []}, "baseline=\\[\\]"),
+        ({"baseline": None}, "baseline=None"),
+        ({"slope": [1]}, "slope=\\[1\\]"),
+        ({"model": None}, "no regressor"),
+    ],
+)
+def test_impossible_settings_are_refused(small, krr, settings, match):
+    model = DeltaLearner(krr, GFN2).set_params(**settings)
+    with pytest.raises(SettingError, match=match):
+        model.fit(small, small["gap"])

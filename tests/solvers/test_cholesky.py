@@ -125,3 +125,48 @@ def test_one_by_one_matrix():
     factor = CholeskyFactor(np.array([[3.0]]), 1.0)
     assert factor.solve(np.array([8.0]))[0] == 2.0
     assert factor.diag_inverse()[0] == 0.25
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e6])
+def test_jitter_is_the_smallest_power_of_ten_relative_to_the_diagonal(scale):
+    # The smallest eigenvalue is -3e-9 times the mean diagonal.
+    K = scale * np.array([[1.0, 1.0 + 3e-9], [1.0 + 3e-9, 1.0]])
+    with pytest.warns(KernchemWarning, match="0 and 1"):
+        assert CholeskyFactor(K, 0.0).jitter == pytest.approx(1e-8 * scale)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+def test_jitter_does_not_hide_an_indefinite_matrix(scale):
+    # Beyond rounding: the smallest eigenvalue is -1e-4 times the mean diagonal.
+    K = scale * np.array([[1.0, 1.0001], [1.0001, 1.0]])
+    with pytest.raises(SingularKernelError, match="smallest eigenvalue"):
+        CholeskyFactor(K, 0.0)
+
+
+def test_jitter_comes_on_top_of_the_noise(rng):
+    # More rows than a block of the pass that restores the matrix; the first and the last are alike.
+    points = rng.normal(size=(150, 3))
+    points[-1] = points[0]
+    K = np.exp(-np.abs(points[:, None] - points).sum(axis=2))
+    noise = rng.uniform(0.1, 0.2, size=150)
+    noise[[0, -1]] = -1e-9
+    with pytest.warns(KernchemWarning, match="0 and 149"):
+        factor = CholeskyFactor(K.copy(), noise)
+    lower = np.tril(factor._a)
+    assert 1e-9 < factor.jitter <= 1e-7
+    assert_allclose(lower @ lower.T, K + np.diag(noise + factor.jitter), atol=1e-14)
+
+
+def test_rows_of_different_scale_are_no_duplicates():
+    # Three vectors in the plane; the first two have the correlation 0.8, and the inner product 8.
+    vectors = np.array([[10.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    with pytest.raises(SingularKernelError, match="No two rows are duplicates"):
+        CholeskyFactor(vectors @ vectors.T, -1e-9, jitter=False)
+
+
+@pytest.mark.parametrize("noise", [1.0, 1e3])
+def test_condition_number_counts_the_noise_and_negative_elements(noise, rng):
+    vectors = rng.normal(size=(70, 3))
+    K = vectors @ vectors.T
+    exact = np.linalg.cond(K + noise * np.eye(70), 1)
+    assert exact / 3 < CholeskyFactor(K, noise).condition() <= exact * 1.001

@@ -109,3 +109,26 @@ def test_leave_one_out_at_a_tiny_regulariser(rng):
 def test_targets_of_the_wrong_shape_are_refused():
     with pytest.raises(SettingError, match="expected"):
         GeneralisedLeastSquares(CholeskyFactor(np.eye(3), 1.0), np.zeros(3))
+
+
+def test_rows_that_together_determine_the_linear_part_carry_nan(rng):
+    K, y = np.eye(10) * 2.0, rng.normal(size=(10, 1))
+    basis = np.ones((10, 2))
+    basis[:, 1] = 0.0
+    basis[4:6, 1] = 1.0
+    solution = solve(K, np.full(10, 0.1), basis, y)
+    residuals = solution.cv([np.array([0, 4, 5]), np.array([3, 6])])
+    assert np.isnan(residuals[[0, 4, 5]]).all()
+    assert np.isfinite(residuals[[3, 6]]).all()
+    assert np.isfinite(solution.cv([np.array([3, 4]), np.array([0, 5])])[[0, 3, 4, 5]]).all()
+
+
+def test_variance_that_rounding_destroys_is_nan():
+    # The precision of the first row is 1e-21 of the terms it is the difference of.
+    for small in np.linspace(1e-4, 2e-4, 40):
+        basis = np.full((10, 1), small)
+        basis[0] = 1.0
+        K = np.diag(np.r_[1.0, np.full(9, 1e14)])
+        _, variances = solve(K, np.zeros(10), basis, np.ones((10, 1))).loo()
+        assert np.isnan(variances[0]) or 0.0 < variances[0] < np.inf
+        assert_allclose(variances[1:], 1e14, rtol=1e-6)
