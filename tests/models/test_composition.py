@@ -97,3 +97,14 @@ def test_one_atom_too_many_in_a_large_molecule_is_refused():
     assert_allclose(model.predict([chain((1, 80), (6, 40))]), [-40.0])
     with pytest.raises(CompositionError, match=r"C40H81"):
         model.predict([chain((1, 81), (6, 40))])
+
+
+def test_weight_of_zero_equals_leaving_a_molecule_out():
+    batch = [molecule(name) for name in ("CH4", "C2H6", "C2H4", "H2", "HF")]
+    y = [-17.0, -29.0, -23.0, -6.0, -1000.0]
+    weighted = CompositionBaseline().fit(batch, y, [1, 1, 1, 1, 0])
+    assert_allclose(weighted.coef_, CompositionBaseline().fit(batch[:4], y[:4]).coef_)
+    with pytest.raises(UnknownElementError, match=" F "):
+        weighted.predict([molecule("HF")])
+    with pytest.raises(LabelError, match="no samples"):
+        CompositionBaseline().fit([], [])

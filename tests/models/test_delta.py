@@ -192,3 +192,31 @@ def test_the_model_that_was_passed_is_not_fitted(small, krr):
     model = DeltaLearner(krr, GFN2).fit(small, small["atomization_energy"])
     assert model.model_ is not krr
     assert not hasattr(krr, "dual_coef_")
+
+
+def test_weights_hold_for_offsets_and_slope_too(small):
+    y = small["atomization_energy"].copy()
+    y[-1] = 1e6
+    krr = KRR(Laplacian(500.0), descriptor=BagOfBonds(), alpha=1e-3, optimizer=None)
+    weights = np.r_[np.ones(198), 2.0, 0.0]
+    weighted = DeltaLearner(krr, GFN2).fit(small, y, sample_weight=weights)
+    repeated = np.r_[0:199, 198]
+    plain = DeltaLearner(krr, GFN2).fit(small[repeated], y[repeated])
+    assert_allclose(weighted.slope_, plain.slope_, rtol=1e-9)
+    assert_allclose(weighted.predict(small), plain.predict(small), rtol=1e-8)
+    assert np.flatnonzero(np.isnan(weighted.model_.loo_residuals_)).tolist() == [199]
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"baseline": []}, "baseline=\\[\\]"),
+        ({"baseline": None}, "baseline=None"),
+        ({"slope": [1]}, "slope=\\[1\\]"),
+        ({"model": None}, "no regressor"),
+    ],
+)
+def test_impossible_settings_are_refused(small, krr, settings, match):
+    model = DeltaLearner(krr, GFN2).set_params(**settings)
+    with pytest.raises(SettingError, match=match):
+        model.fit(small, small["gap"])

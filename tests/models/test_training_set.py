@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, StratifiedKFold
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    ShuffleSplit,
+    StratifiedKFold,
+    TimeSeriesSplit,
+)
 
 from kernchem.errors import SettingError
 from kernchem.models.training_set import TrainingSet, fold_numbers
@@ -64,19 +70,31 @@ def test_folds_follow_scikit_learn():
     assert fold_numbers(None, groups, labels).tolist() == [1, 1, 0, 0, 2, 2, 2]
     fold = fold_numbers(GroupKFold(2), groups, labels)
     assert len({(g, f) for g, f in zip(groups, fold, strict=True)}) == 3
-    assert fold_numbers([([0], [1, 2])], None, labels).tolist() == [-1, 0, 0, -1, -1, -1, -1]
+    part = [([0, 3, 4, 5, 6], [1, 2])]
+    assert fold_numbers(part, None, labels).tolist() == [-1, 0, 0, -1, -1, -1, -1]
 
 
 def test_copies_leave_with_the_first_of_them(training):
     folds = training.folds(np.array([4, 2, 9, -1, 9]))
     assert [fold.tolist() for fold in folds] == [[1], [0]]
+    folds = training.folds(np.array([-1, 2, 9, -1, 9]))
+    assert [fold.tolist() for fold in folds] == [[1], [0]]
+
+
+def test_a_fold_must_leave_something(training):
+    with pytest.raises(SettingError, match="all distinct samples"):
+        training.folds(np.zeros(5, dtype=int))
 
 
 def test_folds_that_cannot_be_used_are_refused():
     with pytest.raises(SettingError, match="overlap"):
         fold_numbers(ShuffleSplit(5, test_size=2, random_state=0), None, LABELS)
-    with pytest.raises(SettingError, match="4 groups were given for 5 samples"):
+    with pytest.raises(SettingError, match="trains on a part"):
+        fold_numbers(TimeSeriesSplit(2), None, LABELS)
+    with pytest.raises(SettingError, match=r"groups has the shape \(4,\)"):
         fold_numbers(None, np.arange(4), LABELS)
+    with pytest.raises(SettingError, match="cv=9 cannot split"):
+        fold_numbers(9, None, LABELS)
 
 
 def test_merged_samples_keep_their_linear_part():
