@@ -25,6 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from kernchem.errors import KernchemError, PropertyError, StructureError, UnknownElementError
+from kernchem.structure import structure_from_ase
 from kernchem.structures import Structure, Structures, as_structures
 
 WATER = ([8, 1, 1], [[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]])
@@ -632,3 +633,142 @@ def test_arrays_of_arrays_are_asked_for():
         Structures.from_arrays(1, [[0.0, 0.0, 0.0]])
     with pytest.raises(PropertyError, match=r"'a' is no rectangular array"):
         Structures([1, 1], np.eye(3)[:2], [0, 1, 2], properties={"a": [[1, 2], [3]]})
+
+
+# -- what single fields do -----------------------------------------------------------------------
+
+
+def test_every_field_counts_in_a_comparison():
+    field = {"cell": np.eye(3), "pbc": np.ones(3, dtype=bool), "charge": 1.0, "multiplicity": 1}
+    first = Structure(np.array([1]), np.zeros((1, 3)), **field)
+    assert first == Structure(np.array([1]), np.zeros((1, 3)), **field)
+    for name, value in (
+        ("cell", 2 * np.eye(3)),
+        ("pbc", np.zeros(3, dtype=bool)),
+        ("charge", 0.0),
+        ("multiplicity", 3),
+    ):
+        assert first != Structure(np.array([1]), np.zeros((1, 3)), **(field | {name: value}))
+    assert first != Structure(np.array([2]), np.zeros((1, 3)), **field)
+    assert first != Structure(np.array([1]), np.ones((1, 3)), **field)
+
+
+def test_cells_without_periodicity_are_kept():
+    atoms = molecule("H2O")
+    atoms.cell = np.diag([4.0, 5.0, 6.0])
+    batch = Structures.from_ase([atoms, molecule("CH4")])
+    assert_array_equal(batch.cells, [np.diag([4.0, 5.0, 6.0]), np.zeros((3, 3))])
+    assert not batch.pbc.any()
+    assert not make_batch(cells=[np.eye(3)] * 2).pbc.any()
+    assert Structures(*_flat(), pbc=np.zeros((2, 3))).pbc is None
+
+
+def test_missing_charge_is_zero_and_missing_multiplicity_one():
+    radical, plain = molecule("CH3"), molecule("CH4")
+    radical.info |= {"charge": -1, "multiplicity": 2}
+    batch = Structures.from_ase([plain, radical])
+    assert batch.charge.tolist() == [0.0, -1.0]
+    assert batch.multiplicity.tolist() == [1, 2]
+
+
+def test_conversions_from_and_to_ase_copy():
+    atoms = molecule("H2O")
+    atoms.set_array("q", np.ones(3))
+    before = atoms.positions.copy()
+    item, batch = structure_from_ase(atoms), Structures.from_ase(atoms)
+    atoms.positions += 1.0
+    assert_array_equal(item.positions, before)
+    again = batch.to_ase()[0]
+    again.positions += 1.0
+    again.arrays["q"][:] = 9.0
+    assert_array_equal(batch.positions, before)
+    assert_array_equal(batch["q"], 1.0)
+
+
+def test_none_in_info_is_absence():
+    first, second = molecule("H2O"), molecule("H2O")
+    first.info = {"energy": None, "nothing": None}
+    second.info = {"energy": 2.5}
+    batch = Structures.from_ase([first, second])
+    assert_array_equal(batch["energy"], [np.nan, 2.5])
+    assert set(batch.properties) == {"energy"}
+
+
+def test_result_that_does_not_have_a_row_per_atom_belongs_to_the_structure():
+    atoms = molecule("H2O")
+    atoms.calc = SinglePointCalculator(atoms)
+    atoms.calc.results = {"magmoms": 0.0, "charges": np.ones(3)}
+    batch = Structures.from_ase(atoms)
+    assert batch["magmoms"].tolist() == [0.0]
+    assert batch.per_atom == {"charges"}
+
+
+def test_values_that_do_not_fit_together_are_kept_as_they_are():
+    first, second = molecule("H2O"), molecule("H2")
+    first.info = {"mixed": "a", "nested": [[1], [1, 2]]}
+    second.info = {"mixed": 1.5, "nested": [[1], [2]]}
+    first.set_array("label", np.array(["x", "y", "z"]))
+    first.set_array("tag", np.array(["x", "y", "z"]))
+    second.set_array("tag", np.array([1.0, 2.0]))
+    batch = Structures.from_ase([first, second])
+    assert batch["mixed"].tolist() == ["a", 1.5]
+    assert batch["nested"].tolist() == [[[1], [1, 2]], [[1], [2]]]
+    assert batch["label"][0].tolist() == ["x", "y", "z"]
+    assert batch["label"][1] is None
+    assert [values.tolist() for values in batch["tag"]] == [["x", "y", "z"], [1.0, 2.0]]
+    empty = Structure(np.array([1]), np.zeros((1, 3)), properties={"nothing": None})
+    assert as_structures([empty])["nothing"].tolist() == [None]
+
+
+def test_one_number_is_the_property_of_one_structure():
+    assert Structures([1], [[0, 0, 0]], [0, 1], properties={"energy": 2.0})["energy"].shape == (1,)
+    with pytest.raises(PropertyError, match="'energy' has 1 rows for 2"):
+        make_batch(properties={"energy": 2.0})
+
+
+@pytest.mark.parametrize("atom", [0, 1, 2])
+def test_errors_count_atoms_within_their_structure(atom):
+    numbers = [8, 1, 1, 6, 1, 1]
+    numbers[3 + atom] = 119
+    positions = np.arange(6.0)[:, None] * [1.0, 0.0, 0.0]
+    with pytest.raises(UnknownElementError, match=f"structure 1: atom {atom} "):
+        Structures(numbers, positions, [0, 3, 6])
+    positions[3 + atom, 1] = np.nan
+    with pytest.raises(StructureError, match=f"structure 1: atom {atom} "):
+        Structures([8, 1, 1, 6, 1, 1], positions, [0, 3, 6])
+
+
+def test_only_zeros_are_padding():
+    with pytest.raises(UnknownElementError, match=r"structure 0: atom 1 .* -1"):
+        Structures.from_arrays([[8, -1, 0]], np.arange(9.0).reshape(1, 3, 3))
+
+
+@pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 2), (0, 3)])
+def test_any_two_atoms_may_coincide(pair):
+    positions = np.arange(4.0)[:, None] * [1.0, 0.0, 0.0]
+    positions[pair[1]] = positions[pair[0]] + [0.0, 0.01, 0.0]
+    with pytest.raises(StructureError, match=f"structure 1: atoms {pair[0]} and {pair[1]} "):
+        Structures.from_arrays([WATER[0], [1] * 4], [WATER[1], positions])
+
+
+def test_atoms_at_the_limit_are_apart():
+    assert len(Structures.from_arrays([[1, 1]], [[[0, 0, 0], [0, 0, 0.1]]])) == 1
+
+
+def test_images_are_those_of_the_own_cell():
+    positions = [[0.0, 0.0, 0.0], [6.99, 0.0, 0.0]]
+    cells = [5.0 * np.eye(3), 7.0 * np.eye(3)]
+    fields = {"numbers": [[1, 1]] * 2, "positions": [positions] * 2, "pbc": [[True] * 3] * 2}
+    with pytest.raises(StructureError, match="structure 1: atoms 0 and 1 "):
+        Structures.from_arrays(**fields, cells=cells)
+    assert len(Structures.from_arrays(**fields, cells=[cells[0], cells[0]])) == 2
+
+
+def test_images_in_a_sheared_cell():
+    # The rows are the cell vectors: columns would bring the atoms 40 times nearer.
+    cell = np.array([[10.0, 0.0, 0.0], [400.0, 10.0, 0.0], [0.0, 0.0, 10.0]])
+    positions = np.array([[0.0, 0.0, 0.0], [0.2, 0.005, 0.0]])
+    fields = {"cells": [cell], "pbc": [[True] * 3]}
+    assert len(Structures.from_arrays([[1, 1]], [positions], **fields)) == 1
+    with pytest.raises(StructureError, match="atoms 0 and 1"):
+        Structures.from_arrays([[1, 1]], [positions / 4 + [[0, 0, 0], cell[1]]], **fields)

@@ -182,6 +182,8 @@ def test_from_distances_of_any_shape(kernel):
         np.empty((2, 3), dtype=np.float32),
         np.empty((3, 2)).T,
         np.empty((2, 6))[:, ::2],
+        np.broadcast_to(0.0, (2, 3)),
+        np.frombuffer(bytes(48)).reshape(2, 3),
     ],
 )
 def test_from_distances_refuses_an_output_it_cannot_fill(kernel, out):
@@ -457,3 +459,28 @@ def test_a_width_that_is_none(kernel, width, X):
 def test_a_number_of_threads_that_is_none(kernel, X):
     with pytest.raises(SettingError, match="n_jobs=0"):
         kernel(n_jobs=0)(X)
+
+
+@kernels
+def test_a_width_is_checked_even_without_samples(kernel):
+    with pytest.raises(SettingError, match="length_scale="):
+        kernel(-1.0)(np.empty((0, 3)))
+
+
+@kernels
+def test_features_whose_sum_overflows_are_finite(kernel):
+    X = np.array([[1e308, 1e308], [0.0, 0.0]])
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(kernel()(X), np.eye(2))
+
+
+def test_near_samples_whose_norms_overflow():
+    # Squared norms are infinite, and their difference is no number; the distances are finite.
+    X = np.array([[-1e160], [1e160], [1e160 + 1e150]])
+    squared = (X[2, 0] - X[1, 0]) ** 2
+    for Y in (None, X.copy()):
+        with np.errstate(all="ignore"):
+            D, K = Gaussian().distances(X, Y), Gaussian(1e150)(X, Y)
+        np.testing.assert_allclose(D[1:, 1:], [[0.0, squared], [squared, 0.0]], rtol=1e-12)
+        assert K[2, 1] == K[1, 2] == pytest.approx(math.exp(-0.5 * squared / 1e300), rel=1e-12)
+        np.testing.assert_array_equal(K[0], [1.0, 0.0, 0.0])
