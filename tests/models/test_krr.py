@@ -521,11 +521,11 @@ def test_of_equal_errors_the_grid_takes_the_largest_regulariser(rng):
     assert model.alpha_ >= max(equal) * (1 - 1e-9)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [5, 8, 13])
 def test_no_neighbour_of_the_chosen_point_is_better(seed):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(50, 2))
-    y = np.sin(2 * X).sum(axis=1) + 0.1 * 10.0**-seed * rng.normal(size=50)
+    y = np.sin(2 * X).sum(axis=1) + 0.03 * rng.normal(size=50)
     model = KRR(Gaussian()).fit(X, y)
     best = np.abs(model.loo_residuals_).mean()
     for length_factor, alpha_factor in ((2**0.5, 1), (0.5**0.5, 1), (1, 10**0.5), (1, 0.1**0.5)):
