@@ -213,13 +213,15 @@ def _progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[int, str], N
     )
 
     console = Console(stderr=True)
+    if not (shown and console.is_terminal):
+        yield lambda steps, text: None
+        return
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    hidden = not (shown and console.is_terminal)
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda steps, text: bar.update(task, advance=steps, description=text)

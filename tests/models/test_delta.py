@@ -43,6 +43,7 @@ def test_offsets_and_slope_are_the_least_squares_solution(small, krr):
     assert_allclose(model.offset_, peer.coef_[:-1], rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_prediction_is_baseline_plus_offsets_plus_learnt_rest(small, krr):
     y, train, test = small["atomization_energy"], small[:150], small[150:]
     model = DeltaLearner(krr, GFN2).fit(train, y[:150])
@@ -54,6 +55,7 @@ def test_prediction_is_baseline_plus_offsets_plus_learnt_rest(small, krr):
     assert_allclose(model.predict(test), expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_slope_of_one_subtracts_the_baseline(small, krr):
     y, train, test = small["atomization_energy"], small[:150], small[150:]
     model = DeltaLearner(krr, GFN2, slope=1).fit(train, y[:150])
@@ -79,6 +81,7 @@ def test_exact_baseline_leaves_nothing_to_learn(small):
     assert_allclose(model.slope_, [1.25], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_learns_better_than_without_a_baseline(small):
     y, train, test = small["atomization_energy"], small[:100], small[100:]
     direct = KRR(descriptor=BagOfBonds())
@@ -180,6 +183,7 @@ def test_baseline_that_is_a_sum_over_elements_gets_no_slope(small, krr, scale):
     assert model.slope_.tolist() == [1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [1e-14, 1e14])
 def test_slope_follows_the_unit_of_the_baseline(small, krr, unit):
     y = small["atomization_energy"]
@@ -194,6 +198,7 @@ def test_the_model_that_was_passed_is_not_fitted(small, krr):
     assert not hasattr(krr, "dual_coef_")
 
 
+@pytest.mark.slow
 def test_weights_hold_for_offsets_and_slope_too(small):
     y = small["atomization_energy"].copy()
     y[-1] = 1e6

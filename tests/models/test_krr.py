@@ -42,6 +42,7 @@ from kernchem.kernels import Gaussian, Laplacian
 from kernchem.models import KRR, tuning
 
 
+@pytest.mark.slow
 @parametrize_with_checks([KRR(), KRR("laplacian", cv=3), KRR(alpha=1e-3, optimizer=None)])
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
@@ -96,6 +97,7 @@ def test_leave_one_out_equals_refits(arrays):
     assert_allclose(model.loo_residuals_, y - predictions, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("composition", [True, False])
 @pytest.mark.parametrize(
     ("descriptor", "kernel"),
@@ -172,6 +174,7 @@ def test_composition_is_fitted_jointly_with_the_kernel(small):
     assert_allclose(model.composition_, solution[100:], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_tuned_model_has_the_least_leave_out_error_of_its_neighbourhood(small):
     y = small["atomization_energy"]
     model = KRR(descriptor=BagOfBonds()).fit(small, y)
@@ -185,6 +188,7 @@ def test_tuned_model_has_the_least_leave_out_error_of_its_neighbourhood(small):
         assert np.nanmean(np.abs(other.loo_residuals_)) > best
 
 
+@pytest.mark.slow
 def test_tuning_finds_the_noise_of_noisy_data(rng):
     X = rng.uniform(-3, 3, size=(300, 1))
     y = np.sin(2 * X[:, 0]) + rng.normal(scale=0.3, size=300)
@@ -207,6 +211,7 @@ def test_fixed_bounds_and_fixed_alpha_are_respected(arrays):
     assert inside == pytest.approx(2.0)
 
 
+@pytest.mark.slow
 def test_kernels_that_are_sums_are_tuned(arrays):
     X, y = arrays
     kernel = ConstantKernel(1.0, (1e-3, 1e3)) * Gaussian(1.0) + Laplacian(1.0)
@@ -232,6 +237,7 @@ def test_folds_and_groups_drive_the_choice(arrays):
     assert best.error == pytest.approx(error / np.abs(y - y.mean()).mean(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_large_sets_are_searched_on_a_part_first(rng):
     X = rng.uniform(size=(700, 2))
     model = KRR().fit(X, np.sin(5 * X).sum(axis=1))
@@ -257,6 +263,7 @@ def test_jitter_is_reported_with_the_rows_that_need_it():
     assert model.jitter_ > 0
 
 
+@pytest.mark.slow
 def test_larger_molecules_are_predicted_by_widening(small):
     order = np.argsort(small.sizes)
     train, large = small[order[:90]], small[order[90:]]
@@ -280,6 +287,7 @@ def test_lists_of_atoms_equal_structures(small):
     assert_allclose(clone(model).fit(atoms[:60], y[:60]).predict(atoms[60:]), expected)
 
 
+@pytest.mark.slow
 def test_pipelines_grids_and_pickles(small):
     y = small["atomization_energy"]
     pipeline = make_pipeline(CoulombMatrix(size=23), KRR("laplacian", alpha=1e-8))
