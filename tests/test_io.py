@@ -153,6 +153,7 @@ def test_gdb9_cut_at_any_line(tmp_path, lines):
         (2, "799.58", "79x.58"),
         (2, "6.31\t", ""),
         (2, "gdb 3", "gdb three"),
+        (2, "gdb 3", "xyz 3"),
         (3, "-0.589706", ""),
         (4, "2.05721*^-2", "2.05721*^"),
         (5, "H\t", "Hh\t"),
@@ -273,6 +274,7 @@ def test_extxyz_cut_between_frames_is_whole(tmp_path, lines):
         (6, "2", "3", 1, 10),  # the next count is no atom
         (6, "2", "1", 2, 9),  # an atom is no count
         (7, "q:R:1", "q:R:x", 1, 7),
+        (7, "q:R:1", "q:R:0", 1, 7),
         (7, "pos:R:3", "pos:R:99999999999", 1, 8),
         (7, "charge=0", "charge=high", 1, 7),
         (8, "F", "X", 1, 8),
@@ -487,6 +489,98 @@ def test_unknown_suffix_says_what_is_read(tmp_path, name):
 def test_broken_files_of_any_format(tmp_path, name, content):
     with pytest.raises((FileFormatError, StructureError), match=re.escape(name)):
         read(write(tmp_path, name, content))
+
+
+# -- what decides between two readings -------------------------------------------------------------
+
+
+def test_gdb9_of_one_atom_has_no_vibrations(tmp_path):
+    header = "\t".join(["GDB 1", *["0.5"] * 15])
+    data = read(write(tmp_path, "he.xyz", f"1\n{header}\nHe 0 0 0 0.1\n\n[He]\t[He]\nHe\tHe\n"))
+    assert data["frequencies"][0].shape == (0,)
+    assert data["mulliken_charges"].tolist() == [0.1]
+
+
+def test_three_adf_cell_vectors(tmp_path):
+    text = "1\n\nAr 0 0 0\nVEC1 4 0 0\nVEC2 0 5 0\nVEC3 0 1 6\n" * 2
+    data = read(write(tmp_path, "adf.xyz", text))
+    assert data.pbc.all()
+    assert_array_equal(data.cells, [[[4, 0, 0], [0, 5, 0], [0, 1, 6]]] * 2)
+
+
+@pytest.mark.parametrize("key", ["name", "smiles", "SMILES", "InChI"])
+def test_keys_that_are_text_by_their_name(tmp_path, key):
+    text = "".join(f"1\n{key}={value}\nHe 0 0 0\n" for value in ("F", "0007"))
+    assert read(write(tmp_path, "text.xyz", text))[key].tolist() == ["F", "0007"]
+
+
+@pytest.mark.parametrize("atoms", [1, 3, 4, 6, 9])
+def test_arrays_as_wide_as_the_molecule(tmp_path, atoms):
+    ones = np.ones((2, atoms))
+    content = npz_bytes(
+        Z=np.full((2, atoms), 1.0),  # whole numbers, kept as floats
+        R=np.arange(6.0 * atoms).reshape(2, atoms, 3),
+        spread=ones,
+        Charges=ones,
+        q_low=ones,
+        shift_per_atom=ones,
+        forces=np.ones((2, atoms, 3)),
+        polarizability=np.ones((2, atoms, 3)),
+        atomic_polarizability=np.ones((2, atoms, 3)),
+    )
+    data = read(write(tmp_path, "wide.npz", content))
+    per_atom = {"Charges", "q_low", "shift_per_atom", "forces", "atomic_polarizability"}
+    # Vectors and tensors have one, three, six or nine numbers.
+    own = set() if atoms in {1, 3, 6, 9} else {"spread", "polarizability"}
+    assert data.per_atom == per_atom | own
+    assert data.numbers.tolist() == [1] * 2 * atoms
+
+
+def test_archive_with_two_arrays_of_numbers(tmp_path):
+    content = npz_bytes(nuclear_charges=NPZ["Z"], coords=NPZ["R"], z=np.array([0.5, 1.5]))
+    data = read(write(tmp_path, "both.npz", content))
+    assert data.elements == (1, 6, 8)
+    assert data["z"].tolist() == [0.5, 1.5]
+
+
+def test_only_zeros_pad_an_archive(tmp_path):
+    numbers = NPZ["Z"].astype(int)
+    numbers[0, 1] = -1
+    with pytest.raises(UnknownElementError, match=r"bad\.npz: structure 0: atom 1 .*-1"):
+        read(write(tmp_path, "bad.npz", npz_bytes(**(NPZ | {"Z": numbers}))))
+
+
+def test_folder_keeps_names_that_files_carry(tmp_path):
+    write(tmp_path, "a.xyz", "1\nname=neon\nNe 0 0 0\n")
+    write(tmp_path, "b.xyz", "1\n\nHe 0 0 0\n")
+    assert read(tmp_path)["name"].tolist() == ["neon", ""]
+
+
+def test_folder_of_vasp_files(tmp_path):
+    for name in ("POSCAR", "CONTCAR_2"):
+        ase.io.write(tmp_path / name, bulk("Si"), format="vasp")
+    data = read(tmp_path)
+    assert data["name"].tolist() == ["CONTCAR_2", "POSCAR"]
+    assert [item.formula for item in data] == ["Si2", "Si2"]
+
+
+def test_format_applies_to_every_file_of_a_folder(tmp_path):
+    write(tmp_path, "a.cif", EXTXYZ)
+    write(tmp_path, "b.npz", "1\n\nHe 0 0 0\n")
+    assert len(read(tmp_path, format="extxyz")) == 4
+
+
+def test_format_that_is_only_written_is_refused(tmp_path):
+    with pytest.raises(SettingError, match="'eps' is unknown"):
+        read(write(tmp_path, "frames.xyz", EXTXYZ), format="eps")
+
+
+@pytest.mark.parametrize("name", ["mysql.cif", "postgres.cif", "silicon@2.cif"])
+def test_relative_names_are_files(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("silicon.cif", bulk("Si"))
+    Path("silicon.cif").rename(name)
+    assert [item.formula for item in read(name)] == ["Si2"]
 
 
 # -- damage of every kind ------------------------------------------------------------------------

@@ -172,3 +172,20 @@ def test_a_name_is_taken_once(monkeypatch):
     assert datasets.register(own) is own
     with pytest.raises(DatasetError, match="qm_small"):
         datasets.register(datasets.Dataset("qm_small", load_qm_small, "another", 1, "gap"))
+
+
+def test_whole_numbers_have_one_type(data):
+    assert {data[name].dtype for name in ("id", "heavy")} == {np.dtype(np.int64)}
+    assert data.numbers.dtype == data.offsets.dtype == np.int64
+
+
+def test_the_entry_names_what_is_learnt_from_what():
+    entry = datasets.get_dataset("qm_small")
+    assert (entry.target, entry.baseline) == ("atomization_energy", "gfn2_atomization_energy")
+
+
+def test_names_are_listed_in_order(monkeypatch):
+    monkeypatch.setattr(datasets.registry, "_REGISTRY", dict(datasets.registry._REGISTRY))
+    for name in ("zinc", "amons"):
+        datasets.register(datasets.Dataset(name, load_qm_small, "for this test", 1280, "gap"))
+    assert datasets.list_datasets() == ["amons", "qm_small", "zinc"]
