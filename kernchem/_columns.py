@@ -33,7 +33,9 @@ def value_column(values: list[Any]) -> npt.NDArray[Any]:
 def atom_column(blocks: list[npt.NDArray[Any] | None], sizes: list[int]) -> npt.NDArray[Any] | None:
     """Return values per atom as one array; None if the blocks do not fit together."""
     present = [block for block in blocks if block is not None]
-    if len({(block.shape[1:], block.dtype.kind) for block in present}) != 1:
+    kinds = {block.dtype.kind for block in present}
+    mixed = len(kinds) > 1 and not kinds <= set("biuf")
+    if mixed or len({block.shape[1:] for block in present}) != 1:
         return None
     if len(present) == len(blocks):
         return np.concatenate(present)

@@ -77,7 +77,7 @@ def find_flat_cell(
             normal = np.cross(complete[:, axis - 2], complete[:, axis - 1])
             volume = np.abs(np.einsum("ij,ij->i", complete[:, axis], normal))
             height = volume / np.linalg.norm(normal, axis=1)
-            flat |= pbc[:, axis] & ~(height >= threshold)
+            flat |= ~(height >= threshold)
     return int(np.argmax(flat)) if flat.any() else None
 
 

@@ -263,7 +263,7 @@ class Structures(Sequence[Structure]):
             name
             for batch in batches
             for name, values in batch.properties.items()
-            if values.dtype == object and name not in batch.per_atom
+            if values.dtype == object
         }
         return cls._from_items([item for batch in batches for item in batch], ragged)
 

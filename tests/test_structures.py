@@ -772,3 +772,18 @@ def test_images_in_a_sheared_cell():
     assert len(Structures.from_arrays([[1, 1]], [positions], **fields)) == 1
     with pytest.raises(StructureError, match="atoms 0 and 1"):
         Structures.from_arrays([[1, 1]], [positions / 4 + [[0, 0, 0], cell[1]]], **fields)
+
+
+def test_whole_and_real_numbers_per_atom_go_into_one_array():
+    first, second = molecule("H2O"), molecule("CH4")
+    first.set_array("q", np.array([1, 2, 3]))
+    second.set_array("q", np.arange(5) / 2)
+    batch = Structures.from_ase([first, second])
+    assert batch["q"].tolist() == [1, 2, 3, 0, 0.5, 1, 1.5, 2]
+    assert "q" in batch.per_atom
+
+
+def test_structures_show_what_they_are():
+    batch = Structures.from_ase([molecule("H2O"), molecule("CH4")])
+    assert repr(batch) == "Structures(2 structures, 8 atoms, elements H C O)"
+    assert repr(batch[1]) == "Structure(CH4, 5 atoms)"

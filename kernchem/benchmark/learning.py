@@ -214,7 +214,7 @@ def _progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[int, str], N
 
     console = Console(stderr=True)
     if not (shown and console.is_terminal):
-        yield lambda steps, text: None
+        yield lambda *_: None
         return
     columns = (
         BarColumn(),

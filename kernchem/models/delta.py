@@ -233,7 +233,7 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         rest = columns - q @ (q.T @ columns)
         scale = np.linalg.norm(columns, axis=0)
         singular = np.linalg.svd(rest / np.where(scale > 0, scale, 1.0), compute_uv=False)
-        determined = len(singular) == columns.shape[1] and singular.min() > _RANK
+        determined = singular.min(initial=np.inf) > _RANK
         if len(targets) >= _LABELS_PER_COEFFICIENT * n_coefficients and determined:
             return np.asarray(np.linalg.lstsq(rest, targets, rcond=None)[0])
         if columns.shape[1] > 1:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, qr, solve_triangular
+from scipy.linalg import qr, solve_triangular
 
 from kernchem.errors import SettingError
 from kernchem.solvers.cholesky import CholeskyFactor
@@ -28,6 +28,8 @@ _Array = npt.NDArray[np.float64]
 #: A block whose rows span a direction of the basis that no other row has cannot be left out. The
 #: threshold is on the squared cosine between that direction and the block.
 _SPANNED = 1.0 - 1e-9
+#: A difference below this fraction of what it was subtracted from has no digits left.
+_CANCELLED = 1e-14
 
 
 class GeneralisedLeastSquares:
@@ -87,11 +89,12 @@ class GeneralisedLeastSquares:
         return self.dual * variance[:, None], variance
 
     def _loo_variance(self) -> _Array:
-        precision = self._factor.diag_inverse() - (self._reduction**2).sum(axis=1)
+        inverse = self._factor.diag_inverse()
+        precision = inverse - (self._reduction**2).sum(axis=1)
+        undetermined = ~(precision > _CANCELLED * inverse)
         if self._basis is not None:
-            precision[(self._basis**2).sum(axis=1) > _SPANNED] = np.nan
-        with np.errstate(divide="ignore"):
-            return np.asarray(1.0 / np.where(precision > 0, precision, np.nan))
+            undetermined |= (self._basis**2).sum(axis=1) > _SPANNED
+        return np.asarray(1.0 / np.where(undetermined, np.nan, precision))
 
     def cv(self, folds: Iterable[npt.NDArray[np.int64]]) -> _Array:
         """Return residuals (n, t) of predictions by models that did not see each row's fold.
@@ -109,8 +112,5 @@ class GeneralisedLeastSquares:
                     continue
             reduction = self._reduction[rows]
             precision = self._factor.inverse_block(rows) - reduction @ reduction.T
-            try:
-                residuals[rows] = cho_solve(cho_factor(precision, lower=True), self.dual[rows])
-            except LinAlgError:
-                residuals[rows] = np.linalg.lstsq(precision, self.dual[rows], rcond=None)[0]
+            residuals[rows] = np.linalg.solve(precision, self.dual[rows])
         return residuals

@@ -560,7 +560,7 @@ def test_folds_on_a_part_are_those_of_the_whole(rng, monkeypatch):
     monkeypatch.setattr(Recording, "seen", [])
     monkeypatch.setattr(tuning, "_COARSE_ROWS", 40)
     X = np.sort(rng.uniform(size=(60, 1)), axis=0)
-    y = np.sin(9 * X[:, 0])
+    y = np.sin(9 * X[:, 0]) + 0.1 * rng.normal(size=60)
     groups = rng.permutation(np.repeat(np.arange(20), 3))
     weights = rng.uniform(0.5, 2.0, size=60)
     model = KRR(Recording()).fit(X, y, weights, groups)
@@ -659,6 +659,8 @@ def test_nothing_to_choose_by_is_said(small, arrays):
         KRR().fit(*arrays, groups=np.zeros(60))
     with pytest.raises(SingularKernelError, match="positive definite"):
         KRR("precomputed").fit(-np.eye(4), np.arange(4.0))
+    with pytest.raises(SettingError, match="scale the labels"):
+        KRR(Gaussian(1.0, (1.0, 2.0)), alpha=1e-3).fit([[0.0], [1e-6]], [-1.7e308, 1.7e308])
 
 
 def test_stratified_folds_see_the_labels(rng):
@@ -685,6 +687,7 @@ def test_search_that_ends_at_a_bound_warns(small):
         ({"optimizer": np.ones(2)}, "optimizer="),
         ({"kernel": Gaussian(1.0, (5.0, 1.0))}, "length_scale_bounds"),
         ({"kernel": Gaussian(1.0, "fix")}, "length_scale_bounds"),
+        ({"kernel": Gaussian(1.0, 3.0)}, "length_scale_bounds"),
     ],
 )
 def test_objects_of_the_wrong_kind_are_refused(settings, match):
