@@ -175,10 +175,8 @@ class KRR(RegressorMixin, BaseEstimator):
         folds = training.folds(None if fold is None else fold[kept])
         with blas_for(len(training)):
             self._choose(training, folds)
-            K = kernel_matrix(self.kernel_, training.features)
-            factor = CholeskyFactor(K, noise_of(K, self.alpha_, training.weights))
+            factor, solution = self._solve(training)
             self.condition_, self.jitter_ = factor.condition(), factor.jitter
-            solution = GeneralisedLeastSquares(factor, training.targets, training.basis)
             self._remember(training, solution, samples, targets, kept, labels)
         return self
 
@@ -244,10 +242,7 @@ class KRR(RegressorMixin, BaseEstimator):
         fold = fold_numbers(cv, groups, self._labels)
         folds = training.folds(None if fold is None else fold[self._kept])
         with blas_for(len(training)):
-            K = kernel_matrix(self.kernel_, training.features)
-            noise = noise_of(K, self.alpha_, training.weights) + self.jitter_
-            factor = CholeskyFactor(K, noise)
-            solution = GeneralisedLeastSquares(factor, training.targets, training.basis)
+            _, solution = self._solve(training, self.jitter_)
             residuals = solution.loo()[0] if folds is None else solution.cv(folds)
         return self._residuals_of_samples(training, residuals)
 
@@ -358,6 +353,14 @@ class KRR(RegressorMixin, BaseEstimator):
         if kernel is None:
             kernel = "gaussian" if self.descriptor is None else self.descriptor.recommended_kernel
         return _KERNELS[kernel]() if isinstance(kernel, str) else clone(kernel)
+
+    def _solve(
+        self, training: TrainingSet, jitter: float = 0.0
+    ) -> tuple[CholeskyFactor, GeneralisedLeastSquares]:
+        """Return factor and solution at the hyperparameters that were chosen."""
+        K = kernel_matrix(self.kernel_, training.features)
+        factor = CholeskyFactor(K, noise_of(K, self.alpha_, training.weights) + jitter)
+        return factor, GeneralisedLeastSquares(factor, training.targets, training.basis)
 
     def _remember(
         self,

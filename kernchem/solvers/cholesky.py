@@ -110,7 +110,7 @@ class CholeskyFactor:
                     f"{jitter:.0e} was added to its diagonal (jitter_). "
                     + self._describe_duplicates(diagonal),
                     KernchemWarning,
-                    stacklevel=4,
+                    stacklevel=5,
                 )
                 return
             jitter *= 10.0
