@@ -105,9 +105,9 @@ def read(path: str | os.PathLike[str], *, format: str | None = None) -> Structur
     >>> data["energy"]
     array([-31.7])
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    name, path = os.fspath(path), Path(path)
+    if not name or not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
     _check_format(format)
     if path.is_dir():
         return _build(_read_folder(path, format))
@@ -271,7 +271,9 @@ def _read_npz(path: Path) -> Structures:
 def _load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of an archive; pickled objects, which can run code, are refused."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, as NumPy leaves a damaged archive open.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise FileFormatError(
                     f"{path}: this is one array, not an archive; write it with numpy.savez"

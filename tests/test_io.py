@@ -1,10 +1,12 @@
 """Files: every format, units untouched, and damage always told by file and line."""
 
 import bz2
+import gc
 import gzip
 import io
 import lzma
 import re
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -633,3 +635,27 @@ def test_damaged_extxyz(tmp_path, data):
 def test_damaged_archive(tmp_path, data, compressed):
     content = damage(data, npz_bytes(compressed=compressed, **NPZ))
     assert_read_or_typed_error(tmp_path / "damaged.npz", content)
+
+
+def test_no_name_is_no_file():
+    with pytest.raises(FileNotFoundError):
+        read("")
+
+
+def test_a_damaged_archive_is_closed(tmp_path):
+    path = tmp_path / "cut.npz"
+    np.savez(path, Z=np.ones((1, 2), dtype=int), R=np.eye(3)[None, :2])
+    path.write_bytes(path.read_bytes()[:-30])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        with pytest.raises(FileFormatError, match=r"cut\.npz"):
+            read(path)
+        gc.collect()
+
+
+def test_one_array_is_no_archive(tmp_path):
+    path = tmp_path / "one.npz"
+    with path.open("wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(FileFormatError, match="one array"):
+        read(path)
