@@ -89,7 +89,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = load(arguments.data)
     print(f"{'model':30}{'mode':8}{'N':>6}{'MAE':>7}{'goal':>7}{'ratio':>7}{'LOO':>7}{'RMSE':>7}"
-          f"{'p95':>7}{'max':>8}{'length':>9}{'alpha':>9}{'fit s':>7}")  # fmt: skip
+          f"{'p95':>7}{'max':>8}{'length':>11}{'alpha':>9}{'fit s':>7}")  # fmt: skip
     results = []
     for size in arguments.sizes:
         for mode in arguments.modes:
@@ -100,7 +100,7 @@ def main() -> None:
                 results.append(r)
                 print(f"{name:30}{mode:8}{size:6d}{r['mae']:7.2f}{goal:7.2f}{r['ratio']:7.2f}"
                       f"{r['loo_mae']:7.2f}{r['rmse']:7.2f}{r['p95']:7.2f}{r['max']:8.1f}"
-                      f"{r['length_scale']:9.4g}{r['alpha']:9.1e}{r['fit_seconds']:7.1f}",
+                      f"{r['length_scale']:11.4g}{r['alpha']:9.1e}{r['fit_seconds']:7.1f}",
                       flush=True)  # fmt: skip
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
