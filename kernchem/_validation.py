@@ -129,13 +129,13 @@ def real_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
         ) from None
 
 
-def is_whole(value: object, smallest: int) -> bool:
+def is_whole(value: Any, smallest: int) -> bool:
     """Whether an argument is a whole number and not below ``smallest``."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return whole and value >= smallest  # type: ignore[operator]
+    return bool(whole and value >= smallest)
 
 
-def is_positive(value: object) -> bool:
+def is_positive(value: Any) -> bool:
     """Whether an argument is a finite number above zero."""
     real = isinstance(value, int | float | np.integer | np.floating)
-    return real and not isinstance(value, bool) and 0.0 < value < math.inf  # type: ignore[operator]
+    return bool(real and not isinstance(value, bool) and 0.0 < value < math.inf)
