@@ -9,7 +9,7 @@ from kernchem._numba import jit
 __all__ = ["fill_bags"]
 
 # From this many values on, O(n log n) sorting beats counting, which needs n^2 comparisons but no
-# branch and many of them per instruction (measured on Zen 4).
+# branch and many of them per instruction.
 _MANY = 700
 
 
@@ -18,7 +18,7 @@ def _sort_into(values, n, row, first):
     """Write the first n values in descending order to ``row``, zero so far, from ``first`` on.
 
     A value's place is the number of greater ones, counted for four values at a time: their counts
-    share the loads, which makes it three times as fast as one at a time.
+    share the loads.
     """
     if n >= _MANY:
         ascending = np.sort(values[:n])

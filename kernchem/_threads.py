@@ -20,7 +20,9 @@ from kernchem.errors import SettingError
 
 __all__ = ["blas_for", "effective_n_jobs", "run_panels", "single_threaded_blas"]
 
-#: Rows from which two threads factorise a matrix faster than one, also beside other work.
+#: Rows from which BLAS may use its threads. On free cores they pay much earlier; on shared ones, as
+#: in a cross-validation with processes, threads of small matrices wait for each other many times as
+#: long as they work.
 _THREADED_FROM = 2000
 
 
@@ -80,7 +82,7 @@ def single_threaded_blas() -> AbstractContextManager[None]:
 
 
 def blas_for(n_rows: int) -> AbstractContextManager[None]:
-    """Keep BLAS at one thread for matrices so small that its threads mostly wait for each other.
+    """Keep BLAS at one thread for matrices so small that its threads would wait on shared cores.
 
     Parameters
     ----------

@@ -92,8 +92,8 @@ def read(path: str | os.PathLike[str], *, format: str | None = None) -> Structur
 
     Notes
     -----
-    Frames of XYZ files are parsed by ASE, some 3000 small molecules per second on one core; GDB-9
-    files take half that time, and NumPy archives next to none.
+    Cost O(size of the file). Frames of XYZ files are parsed by ASE, which takes most of the time;
+    NumPy archives take next to none.
 
     Examples
     --------

@@ -484,3 +484,9 @@ def test_near_samples_whose_norms_overflow():
         np.testing.assert_allclose(D[1:, 1:], [[0.0, squared], [squared, 0.0]], rtol=1e-12)
         assert K[2, 1] == K[1, 2] == pytest.approx(math.exp(-0.5 * squared / 1e300), rel=1e-12)
         np.testing.assert_array_equal(K[0], [1.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("bounds", ["fix", 3.0, (5.0, 1.0), (0.0, 1.0), None])
+def test_bounds_that_are_none_are_refused(bounds):
+    with pytest.raises(SettingError, match="length_scale_bounds"):
+        _ = Gaussian(1.0, bounds).bounds

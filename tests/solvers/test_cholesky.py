@@ -170,3 +170,10 @@ def test_condition_number_counts_the_noise_and_negative_elements(noise, rng):
     K = vectors @ vectors.T
     exact = np.linalg.cond(K + noise * np.eye(70), 1)
     assert exact / 3 < CholeskyFactor(K, noise).condition() <= exact * 1.001
+
+
+def test_three_pairs_of_duplicates_are_named_and_no_more():
+    with pytest.raises(SingularKernelError) as raised:
+        CholeskyFactor(np.ones((40, 40)), 0.0, jitter=False)
+    text = str(raised.value)
+    assert "0 and 1, 0 and 2, 1 and 2." in text
