@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from kernchem._numba import jit
 
-__all__ = ["exp"]
+__all__ = ["exp", "multiply_add"]
 
 _LOG2_E = 1.4426950408889634
 # ln 2 in two pieces. The first has 32 significant bits: its product with the exponent (at most
@@ -84,10 +84,11 @@ def _times_power_python(value: float, rounded: float) -> float:
 
 
 # Numba can cache a function that calls an intrinsic only if a name of the module holds it.
+# ``multiply_add(a, b, c)`` is a b + c.
 if numba.config.DISABLE_JIT:
-    _multiply_add, _times_power = _multiply_add_python, _times_power_python
+    multiply_add, _times_power = _multiply_add_python, _times_power_python
 else:
-    _multiply_add = intrinsic(_multiply_add_codegen)
+    multiply_add = intrinsic(_multiply_add_codegen)
     _times_power = intrinsic(_times_power_codegen)
 
 
@@ -106,20 +107,20 @@ def exp(x: float) -> float:
         exp(x); 0 where it would be smaller than 2^-1022 (about 2.2e-308), infinity where it would
         exceed the largest number, and exactly 1 at 0.
     """
-    rounded = _multiply_add(x, _LOG2_E, _ROUND)
+    rounded = multiply_add(x, _LOG2_E, _ROUND)
     k = rounded - _ROUND
-    r = _multiply_add(k, -_LN2_LOW, _multiply_add(k, -_LN2_HIGH, x))
+    r = multiply_add(k, -_LN2_LOW, multiply_add(k, -_LN2_HIGH, x))
     q = _Q[0]
-    q = _multiply_add(q, r, _Q[1])
-    q = _multiply_add(q, r, _Q[2])
-    q = _multiply_add(q, r, _Q[3])
-    q = _multiply_add(q, r, _Q[4])
-    q = _multiply_add(q, r, _Q[5])
-    q = _multiply_add(q, r, _Q[6])
-    q = _multiply_add(q, r, _Q[7])
-    q = _multiply_add(q, r, _Q[8])
-    q = _multiply_add(q, r, _Q[9])
-    q = _multiply_add(q, r, 1.0)
-    value = _times_power(_multiply_add(q, r, 1.0), rounded)
+    q = multiply_add(q, r, _Q[1])
+    q = multiply_add(q, r, _Q[2])
+    q = multiply_add(q, r, _Q[3])
+    q = multiply_add(q, r, _Q[4])
+    q = multiply_add(q, r, _Q[5])
+    q = multiply_add(q, r, _Q[6])
+    q = multiply_add(q, r, _Q[7])
+    q = multiply_add(q, r, _Q[8])
+    q = multiply_add(q, r, _Q[9])
+    q = multiply_add(q, r, 1.0)
+    value = _times_power(multiply_add(q, r, 1.0), rounded)
     value = value if x >= _MIN else 0.0
     return value if x <= _MAX else x + math.inf

@@ -12,6 +12,7 @@ from sklearn.gaussian_process.kernels import Kernel
 from kernchem._validation import short
 from kernchem.descriptors import BagOfBonds, CoulombMatrix, Descriptor, EncodedBonds
 from kernchem.errors import SettingError
+from kernchem.kernels import NAMED_KERNELS
 from kernchem.models import KRR, CompositionBaseline, DeltaLearner
 
 __all__ = ["COMPOSITION", "DESCRIPTORS", "KERNELS", "Candidate", "list_candidates"]
@@ -25,7 +26,7 @@ DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
     "encoded-bonds-3": lambda: EncodedBonds(max_bonds=3),
 }
 #: Names of kernels; "auto" is the one that the descriptor recommends.
-KERNELS = ("auto", "gaussian", "laplacian")
+KERNELS = ("auto", *NAMED_KERNELS)
 #: Name of the reference that knows nothing but element counts.
 COMPOSITION = "composition"
 

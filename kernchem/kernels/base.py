@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,15 @@ from sklearn.gaussian_process.kernels import (
 )
 
 from kernchem.errors import SettingError
+from kernchem.kernels.features import (
+    Bounds,
+    Matrix,
+    as_feature_pair,
+    as_features,
+    checked_bounds,
+)
 
 __all__ = ["RadialKernel"]
-
-Matrix = npt.NDArray[np.float64]
 
 
 class RadialKernel(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
@@ -26,23 +31,25 @@ class RadialKernel(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
 
     It obeys scikit-learn's kernel protocol: hyperparameters on a log scale, gradients, sums,
     products and powers with scikit-learn's kernels, and use in its Gaussian processes. A subclass
-    implements the five hooks below. The pair function is the definition; the others are engines
-    that must agree with it.
+    implements the six hooks below. The pair function is the definition; the others are engines
+    that must agree with it. None of them sees a width per feature: the features are divided by
+    those widths beforehand, and the width is 1.
 
     Parameters
     ----------
-    length_scale : float, default 1.0
-        Width of the kernel, in the units of the features.
-    length_scale_bounds : pair of float or "fixed", default (1e-5, 1e8)
-        Range in which an optimizer may tune the width; "fixed" takes it out of ``theta``.
+    length_scale : float or array (n_features,), default 1.0
+        Width of the kernel, in the units of the features; several are one width per feature
+        (automatic relevance determination).
+    length_scale_bounds : pair of float, array (n_features, 2) or "fixed", default (1e-5, 1e8)
+        Range in which an optimizer may tune the widths; "fixed" takes them out of ``theta``.
     n_jobs : int or None, default None
         Number of threads; None uses every core. The numbers do not depend on it.
     """
 
     def __init__(
         self,
-        length_scale: float = 1.0,
-        length_scale_bounds: tuple[float, float] | Literal["fixed"] = (1e-5, 1e8),
+        length_scale: float | npt.ArrayLike = 1.0,
+        length_scale_bounds: Bounds = (1e-5, 1e8),
         *,
         n_jobs: int | None = None,
     ) -> None:
@@ -51,18 +58,16 @@ class RadialKernel(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
         self.n_jobs = n_jobs
 
     @property
+    def anisotropic(self) -> bool:
+        """Whether there is one width per feature."""
+        return np.size(self.length_scale) > 1
+
+    @property
     def hyperparameter_length_scale(self) -> Hyperparameter:
-        """Name and bounds of the width, for scikit-learn."""
-        bounds = self.length_scale_bounds
-        try:
-            usable = bounds == "fixed" if isinstance(bounds, str) else 0 < bounds[0] <= bounds[1]
-        except (TypeError, IndexError, KeyError):
-            usable = False
-        if not usable:
-            raise SettingError(
-                f"length_scale_bounds={bounds!r}; give two numbers, 0 < low <= high, or 'fixed'"
-            )
-        return Hyperparameter("length_scale", "numeric", bounds)
+        """Name and bounds of the widths, for scikit-learn."""
+        number = np.size(self.length_scale)
+        bounds = checked_bounds("length_scale_bounds", self.length_scale_bounds, number)
+        return Hyperparameter("length_scale", "numeric", bounds, number)
 
     @abstractmethod
     def _pair(self, x: Matrix, y: Matrix) -> float:
@@ -79,6 +84,10 @@ class RadialKernel(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
     @abstractmethod
     def _gradient(self, D: Matrix, K: Matrix) -> Matrix:
         """Return the derivative of the kernel with respect to log(length_scale)."""
+
+    @abstractmethod
+    def _parts(self, differences: Matrix) -> Matrix:
+        """Return what each feature adds to the distance, or to its square where that is the sum."""
 
     @abstractmethod
     def _fill(self, X: Matrix, Y: Matrix | None, as_kernel: bool, out: Matrix) -> None:
@@ -103,7 +112,7 @@ class RadialKernel(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
                 f"x has shape {left.shape} and y has {right.shape}; expected the features of one "
                 "sample each, (n_features,); call the kernel itself for more samples"
             )
-        return self._pair(left, right)
+        return self._pair(self._scaled(left), self._scaled(right))
 
     def length_scale_from(self, distance: float) -> float:
         """Return the length scale that belongs to a typical value of :meth:`distances`.
@@ -171,7 +180,10 @@ class RadialKernel(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
         return self._gradient(np.asarray(D, dtype=np.float64), np.asarray(K, dtype=np.float64))
 
     def distances(self, X: npt.ArrayLike, Y: npt.ArrayLike | None = None) -> Matrix:
-        """Return the distances on which the kernel depends; they do not depend on its width.
+        """Return the distances on which the kernel depends.
+
+        They do not depend on the width; with one width per feature, the features are divided by
+        these first.
 
         Parameters
         ----------
@@ -211,7 +223,7 @@ class RadialKernel(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
         -------
         K : array (n_samples, n_others)
             C-contiguous float64.
-        K_gradient : array (n_samples, n_samples, 1)
+        K_gradient : array (n_samples, n_samples, 1) or (n_samples, n_samples, n_features)
             Only with ``eval_gradient``; the last axis is empty if the width is "fixed".
 
         Raises
@@ -228,66 +240,76 @@ class RadialKernel(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
             return K, np.empty((*K.shape, 0))
         D = self.distances(X)
         K = self.from_distances(D)
-        return K, self.gradient_from_distances(D, K)[:, :, np.newaxis]
+        gradient = self.gradient_from_distances(D, K)
+        if self.anisotropic:
+            return K, self._gradients(self._scaled(as_features(X, "X")), gradient)
+        return K, gradient[:, :, np.newaxis]
 
     def __repr__(self) -> str:
         width = self.length_scale
-        text = f"{width:.3g}" if isinstance(width, int | float | np.number) else repr(width)
-        return f"{type(self).__name__}(length_scale={text})"
+        if isinstance(width, int | float | np.number):
+            text = f"{width:.3g}"
+        elif isinstance(width, np.ndarray):
+            text = np.array2string(width, precision=3, separator=", ", threshold=6)
+        else:
+            text = repr(width)
+        return f"{type(self).__name__}({self._other_settings()}length_scale={text})"
+
+    def _other_settings(self) -> str:
+        """Return what ``repr`` tells before the width."""
+        return ""
 
     def _matrix(self, X: npt.ArrayLike, Y: npt.ArrayLike | None, *, as_kernel: bool) -> Matrix:
-        left = _as_features(X, "X")
-        right = None if Y is None or Y is X else _as_features(Y, "Y")
-        if right is not None and right.shape[1] != left.shape[1]:
-            raise SettingError(
-                f"X has {left.shape[1]} features and Y has {right.shape[1]}; both must come from "
-                "the same descriptor with the same layout"
-            )
+        left, right = as_feature_pair(X, Y)
         out = np.empty((len(left), len(left if right is None else right)))
-        self._positive_length_scale()
+        self._width()
         if out.size:
-            self._fill(left, right, as_kernel, out)
+            scaled = None if right is None else self._scaled(right)
+            self._fill(self._scaled(left), scaled, as_kernel, out)
         return out
 
-    def _positive_length_scale(self) -> float:
-        """Return the width as a number; its square and the inverse of that must be finite."""
+    def _gradients(self, features: Matrix, total: Matrix) -> Matrix:
+        """Return the derivatives with respect to the logarithm of each width.
+
+        ``total``, the derivative with respect to a common factor of all widths, is shared out as
+        the features share the distance.
+        """
+        n, d = features.shape
+        gradients, sums = np.empty((n, n, d)), np.zeros((n, n))
+        for k in range(d):
+            column = features[:, k]
+            gradients[:, :, k] = self._parts(column[:, None] - column)
+            sums += gradients[:, :, k]
+        sums[sums == 0.0] = 1.0
+        gradients *= (total / sums)[:, :, np.newaxis]
+        return gradients
+
+    def _scaled(self, features: Matrix) -> Matrix:
+        """Return features over their widths; as they are where there is one width for all."""
+        if not self.anisotropic:
+            return features
+        widths = self._widths()
+        if widths.shape != features.shape[-1:]:
+            raise SettingError(
+                f"length_scale has the shape {widths.shape} and there are {features.shape[-1]} "
+                "features; give one width for all, or one for each"
+            )
+        return features / widths
+
+    def _width(self) -> float:
+        """Return the width that distances are divided by."""
+        widths = self._widths()
+        return 1.0 if self.anisotropic else float(widths.item())
+
+    def _widths(self) -> Matrix:
+        """Return the widths; their squares and the inverses of those must be finite."""
         try:
-            width = float(np.asarray(self.length_scale, dtype=np.float64).item())
+            widths = np.asarray(self.length_scale, dtype=np.float64)
         except (TypeError, ValueError):
-            width = np.nan
-        if not 1e-150 <= width <= 1e150:
+            widths = np.array(np.nan)
+        if widths.size == 0 or not ((widths >= 1e-150) & (widths <= 1e150)).all():
             raise SettingError(
                 f"length_scale={self.length_scale!r} is not a width; give one positive number "
-                "(1e-150 to 1e150) in the units of the features"
+                "(1e-150 to 1e150) in the units of the features, or one for each feature"
             )
-        return width
-
-
-def _as_features(values: npt.ArrayLike, name: str) -> Matrix:
-    """Return rows of features as a C-contiguous float64 array, after checks."""
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind == "c":
-            raise TypeError("complex numbers")
-        array = np.ascontiguousarray(array, dtype=np.float64)
-        shape = np.shape(values)
-    except (TypeError, ValueError) as error:
-        raise SettingError(
-            f"{name} is not an array of numbers ({error}); pass features (n_samples, n_features), "
-            "for example of a descriptor's transform"
-        ) from None
-    if len(shape) != 2 or shape[1] == 0:
-        raise SettingError(
-            f"{name} has shape {shape}; expected (n_samples, n_features) with at least "
-            "one feature; reshape(-1, 1) makes one feature of a list of numbers"
-        )
-    # The sum is finite if every term is, unless it overflows: then look at each.
-    if not np.isfinite(array.sum()):
-        bad = np.argwhere(~np.isfinite(array))
-        if len(bad):
-            row, column = (int(index) for index in bad[0])
-            raise SettingError(
-                f"{name} contains {array[row, column]} at sample {row}, feature {column} "
-                f"({len(bad)} such values in all); features must be finite: drop these samples"
-            )
-    return array
+        return widths

@@ -1,44 +1,45 @@
-"""Gaussian and Laplacian kernels between rows of features."""
+"""Gaussian, Laplacian and Matern kernels between rows of features."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from kernchem._threads import run_panels
-from kernchem.kernels.base import Matrix, RadialKernel
+from kernchem.errors import SettingError
+from kernchem.kernels.base import RadialKernel
+from kernchem.kernels.features import Bounds, Matrix, fill_symmetric, product_panel
 from kernchem.kernels.vector_jit import (
+    EXPONENTIAL,
+    MATERN_32,
+    MATERN_52,
     TILE,
     UNROLL,
     centre_rows,
-    exp_scaled,
-    fill_l1,
+    fill_direct,
     finish_squared,
-    mirror,
+    map_distances,
     pack_columns,
+    survey_rows,
 )
 
-__all__ = ["Gaussian", "Laplacian"]
+__all__ = ["Gaussian", "Laplacian", "Matern"]
 
-# Rows per panel, at most for the Gaussian. A GEMM wants tall panels, as it packs the other operand
-# anew for each, yet the panel must stay in cache for the pass that follows; the L1 filler wants its
-# rows and totals (64 KiB) in the second-level cache.
-_GAUSSIAN_PANEL = 900
-_LAPLACIAN_PANEL = 64
-_MIRROR_PANEL = 128
+# Rows per panel of direct sums: rows and totals (64 KiB) stay in the second-level cache.
+_DIRECT_PANEL = 64
 _ELEMENTS_PANEL = 1 << 18
 
 # Squared distances below this part of the norms they come from have lost more than six of their
 # sixteen digits to cancellation, and are recomputed from the features.
 _CANCELLATION = 1e-6
 
-
-def _gaussian_panel(n_rows: int) -> int:
-    """Return rows per panel for an even number of equal panels, which two threads share fairly."""
-    pairs = max(1, -(-n_rows // (2 * _GAUSSIAN_PANEL)))
-    return -(-n_rows // (2 * pairs))
+#: Smoothness to compiled profile.
+_PROFILES = {0.5: EXPONENTIAL, 1.5: MATERN_32, 2.5: MATERN_52}
+# Beyond this a profile and all its derivatives are zero.
+_LARGEST_U = 1000.0
 
 
 def _centred(features: Matrix, centre: Matrix) -> tuple[Matrix, Matrix]:
@@ -48,32 +49,83 @@ def _centred(features: Matrix, centre: Matrix) -> tuple[Matrix, Matrix]:
     return rows, norms
 
 
-class _ExponentialKernel(RadialKernel):
-    """A kernel exp(factor * distance)."""
+class _ProfileKernel(RadialKernel):
+    """A kernel whose profile is one of the compiled ones, of t = factor * distance."""
 
     @abstractmethod
-    def _factor(self) -> float:
-        """Return the negative factor of the distance in the exponent."""
+    def _profile(self) -> tuple[int, float]:
+        """Return the number of the profile, and the negative factor of the distance."""
 
     def _map(self, distances: Matrix, out: Matrix) -> None:
-        factor = self._factor()
+        profile, factor = self._profile()
 
         def fill(start: int, stop: int) -> None:
-            exp_scaled(distances[start:stop], factor, out[start:stop])
+            map_distances(distances[start:stop], profile, factor, out[start:stop])
 
         run_panels(fill, distances.size, _ELEMENTS_PANEL, self.n_jobs)
 
-    def _fill_symmetric(self, fill: Callable[[int, int], object], panel: int, out: Matrix) -> None:
-        """Fill the panels on and below the diagonal, then mirror them.
 
-        The last panels are the longest, so they go first: threads finish together.
-        """
-        n = len(out)
-        run_panels(lambda start, stop: fill(n - stop, n - start), n, panel, self.n_jobs)
-        run_panels(lambda start, stop: mirror(out, start, stop), n, _MIRROR_PANEL, self.n_jobs)
+class _DirectKernel(_ProfileKernel):
+    """A kernel whose distances are summed directly, without cancellation."""
+
+    #: Whether the distance is Euclidean; else it is the sum of absolute differences.
+    _euclidean: bool
+
+    def _typical_length_scale(self, distance: float) -> float:
+        return distance
+
+    def _parts(self, differences: Matrix) -> Matrix:
+        return differences**2 if self._euclidean else np.abs(differences)
+
+    def _fill(self, X: Matrix, Y: Matrix | None, as_kernel: bool, out: Matrix) -> None:
+        columns = X if Y is None else Y
+        n_columns, n_features = columns.shape
+        n_tiles, n_blocks = -(-n_columns // TILE), -(-n_features // UNROLL)
+        order = _by_zeros(columns)
+        columns = columns[order]
+        packed = np.empty(n_tiles * n_blocks * UNROLL * TILE)
+        tile_sums = np.empty((n_tiles * n_blocks, 2, TILE))
+        blank = np.empty((n_tiles, n_blocks), dtype=np.bool_)
+        pack_columns(columns, self._euclidean, packed, tile_sums, blank)
+        profile, factor = self._profile()
+
+        def fill(start: int, stop: int) -> None:
+            rows = np.zeros((stop - start, n_blocks * UNROLL))
+            rows[:, :n_features] = (columns if Y is None else X)[start:stop]
+            row_sums = np.empty((stop - start, n_blocks))
+            filled = np.empty(row_sums.shape, dtype=np.int8)
+            survey_rows(rows, self._euclidean, row_sums, filled)
+            fill_direct(
+                rows,
+                row_sums,
+                filled,
+                packed,
+                tile_sums,
+                blank,
+                self._euclidean,
+                as_kernel,
+                profile,
+                factor,
+                order[start:stop] if Y is None else np.arange(start, stop),
+                order,
+                stop if Y is None else n_columns,
+                out,
+            )
+
+        if Y is None:
+            fill_symmetric(fill, _DIRECT_PANEL, out, self.n_jobs, order)
+        else:
+            run_panels(fill, len(X), _DIRECT_PANEL, self.n_jobs)
 
 
-class Gaussian(_ExponentialKernel):
+def _by_zeros(features: Matrix) -> npt.NDArray[np.intp]:
+    """Return an order of samples that puts those with zeros in the same places side by side."""
+    starts = np.arange(0, features.shape[1], UNROLL)
+    filled = np.add.reduceat(features != 0.0, starts, axis=1)
+    return np.lexsort(filled.T[::-1] > 0)
+
+
+class Gaussian(_ProfileKernel):
     """Gaussian kernel, k(x, x') = exp(-|x - x'|_2^2 / (2 length_scale^2)).
 
     The same as scikit-learn's ``RBF`` with one length scale, and qmllib's ``gaussian_kernel`` with
@@ -81,10 +133,10 @@ class Gaussian(_ExponentialKernel):
 
     Parameters
     ----------
-    length_scale : float, default 1.0
-        Width of the kernel, in the units of the features.
-    length_scale_bounds : pair of float or "fixed", default (1e-5, 1e8)
-        Range in which an optimizer may tune the width; "fixed" takes it out of ``theta``.
+    length_scale : float or array (n_features,), default 1.0
+        Width of the kernel, in the units of the features; several are one width per feature.
+    length_scale_bounds : pair of float, array (n_features, 2) or "fixed", default (1e-5, 1e8)
+        Range in which an optimizer may tune the widths; "fixed" takes them out of ``theta``.
     n_jobs : int or None, default None
         Number of threads; None uses every core. The numbers do not depend on it.
 
@@ -108,24 +160,27 @@ class Gaussian(_ExponentialKernel):
     """
 
     def _pair(self, x: Matrix, y: Matrix) -> float:
-        return float(np.exp(-np.sum((x - y) ** 2) / (2.0 * self._positive_length_scale() ** 2)))
+        return float(np.exp(-np.sum((x - y) ** 2) / (2.0 * self._width() ** 2)))
 
     def _typical_length_scale(self, distance: float) -> float:
         return float(np.sqrt(distance))
 
     def _gradient(self, D: Matrix, K: Matrix) -> Matrix:
         gradient = D * K
-        gradient *= -2.0 * self._factor()
+        gradient *= -2.0 * self._profile()[1]
         return gradient
 
-    def _factor(self) -> float:
-        return -0.5 / self._positive_length_scale() ** 2
+    def _parts(self, differences: Matrix) -> Matrix:
+        return differences**2
+
+    def _profile(self) -> tuple[int, float]:
+        return EXPONENTIAL, -0.5 / self._width() ** 2
 
     def _fill(self, X: Matrix, Y: Matrix | None, as_kernel: bool, out: Matrix) -> None:
         others = X if Y is None else Y
         centre = others.mean(axis=0)
         columns, column_norms = _centred(others, centre)
-        factor = self._factor()
+        factor = self._profile()[1]
 
         def fill(start: int, stop: int) -> None:
             if Y is None:
@@ -151,12 +206,12 @@ class Gaussian(_ExponentialKernel):
             )
 
         if Y is None:
-            self._fill_symmetric(fill, _gaussian_panel(len(X)), out)
+            fill_symmetric(fill, product_panel(len(X)), out, self.n_jobs)
         else:
-            run_panels(fill, len(X), _gaussian_panel(len(X)), self.n_jobs)
+            run_panels(fill, len(X), product_panel(len(X)), self.n_jobs)
 
 
-class Laplacian(_ExponentialKernel):
+class Laplacian(_DirectKernel):
     """Laplacian kernel, k(x, x') = exp(-|x - x'|_1 / length_scale), with the L1 distance.
 
     The same as scikit-learn's ``laplacian_kernel`` with ``gamma = 1 / length_scale``, and qmllib's
@@ -164,18 +219,19 @@ class Laplacian(_ExponentialKernel):
 
     Parameters
     ----------
-    length_scale : float, default 1.0
-        Width of the kernel, in the units of the features.
-    length_scale_bounds : pair of float or "fixed", default (1e-5, 1e8)
-        Range in which an optimizer may tune the width; "fixed" takes it out of ``theta``.
+    length_scale : float or array (n_features,), default 1.0
+        Width of the kernel, in the units of the features; several are one width per feature.
+    length_scale_bounds : pair of float, array (n_features, 2) or "fixed", default (1e-5, 1e8)
+        Range in which an optimizer may tune the widths; "fixed" takes them out of ``theta``.
     n_jobs : int or None, default None
         Number of threads; None uses every core. The numbers do not depend on it.
 
     Notes
     -----
     Cost O(n_samples n_others n_features), at about half the rate of a matrix product; one of the
-    operands is copied. Models with this kernel have no forces: it has a kink wherever two samples
-    agree in a feature.
+    operands is copied. Blocks of features that are zero, such as the padding of bags and Coulomb
+    matrices, cost little. Models with this kernel have no forces: it has a kink wherever two
+    samples agree in a feature.
 
     References
     ----------
@@ -189,35 +245,101 @@ class Laplacian(_ExponentialKernel):
            [0.3679, 1.    ]])
     """
 
-    def _pair(self, x: Matrix, y: Matrix) -> float:
-        return float(np.exp(-np.sum(np.abs(x - y)) / self._positive_length_scale()))
+    _euclidean = False
 
-    def _typical_length_scale(self, distance: float) -> float:
-        return distance
+    def _pair(self, x: Matrix, y: Matrix) -> float:
+        return float(np.exp(-np.sum(np.abs(x - y)) / self._width()))
 
     def _gradient(self, D: Matrix, K: Matrix) -> Matrix:
         gradient = D * K
-        gradient *= -self._factor()
+        gradient *= -self._profile()[1]
         return gradient
 
-    def _factor(self) -> float:
-        return -1.0 / self._positive_length_scale()
+    def _profile(self) -> tuple[int, float]:
+        return EXPONENTIAL, -1.0 / self._width()
 
-    def _fill(self, X: Matrix, Y: Matrix | None, as_kernel: bool, out: Matrix) -> None:
-        columns = X if Y is None else Y
-        n_columns, n_features = columns.shape
-        padded = -(-n_features // UNROLL) * UNROLL
-        packed = np.empty(-(-n_columns // TILE) * TILE * padded)
-        pack_columns(columns, packed)
-        factor = self._factor()
 
-        def fill(start: int, stop: int) -> None:
-            rows = np.zeros((stop - start, padded))
-            rows[:, :n_features] = X[start:stop]
-            width = stop if Y is None else n_columns
-            fill_l1(rows, packed, as_kernel, factor, start, width, out)
+class Matern(_DirectKernel):
+    r"""Matern kernel of smoothness 1/2, 3/2 or 5/2.
 
-        if Y is None:
-            self._fill_symmetric(fill, _LAPLACIAN_PANEL, out)
-        else:
-            run_panels(fill, len(X), _LAPLACIAN_PANEL, self.n_jobs)
+    With the Euclidean distance r = \|x - x'\|_2 over ``length_scale``:
+
+    - nu = 0.5: k = exp(-r)
+    - nu = 1.5: k = (1 + sqrt(3) r) exp(-sqrt(3) r)
+    - nu = 2.5: k = (1 + sqrt(5) r + 5 r^2 / 3) exp(-sqrt(5) r)
+
+    The same as scikit-learn's ``Matern``. Functions drawn from it have 0, 1 or 2 derivatives.
+
+    Parameters
+    ----------
+    length_scale : float or array (n_features,), default 1.0
+        Width of the kernel, in the units of the features; several are one width per feature.
+    length_scale_bounds : pair of float, array (n_features, 2) or "fixed", default (1e-5, 1e8)
+        Range in which an optimizer may tune the widths; "fixed" takes them out of ``theta``.
+    nu : {0.5, 1.5, 2.5}, default 1.5
+        Smoothness.
+    n_jobs : int or None, default None
+        Number of threads; None uses every core. The numbers do not depend on it.
+
+    Notes
+    -----
+    Cost O(n_samples n_others n_features). The distance is summed directly from the differences of
+    the features: a difference of squared norms would have an absolute error that its square root
+    makes large just where r is small. Blocks of features that are zero, such as the padding of bags
+    and Coulomb matrices, cost little.
+
+    References
+    ----------
+    C. E. Rasmussen, C. K. I. Williams, Gaussian Processes for Machine Learning, MIT Press (2006),
+    section 4.2, https://doi.org/10.7551/mitpress/3206.001.0001
+
+    Examples
+    --------
+    >>> from kernchem.kernels import Matern
+    >>> Matern(length_scale=2.0, nu=2.5)([[0.0], [2.0]]).round(4)
+    array([[1.   , 0.524],
+           [0.524, 1.   ]])
+    """
+
+    _euclidean = True
+
+    def __init__(
+        self,
+        length_scale: float | npt.ArrayLike = 1.0,
+        length_scale_bounds: Bounds = (1e-5, 1e8),
+        *,
+        nu: float = 1.5,
+        n_jobs: int | None = None,
+    ) -> None:
+        super().__init__(length_scale, length_scale_bounds, n_jobs=n_jobs)
+        self.nu = nu
+
+    def _pair(self, x: Matrix, y: Matrix) -> float:
+        r = float(np.linalg.norm(x - y)) / self._width()
+        u = math.sqrt(2.0 * self._smoothness()) * r
+        polynomial = {0.5: 1.0, 1.5: 1.0 + u, 2.5: 1.0 + u + u**2 / 3.0}[self._smoothness()]
+        return polynomial * math.exp(-u)
+
+    def _gradient(self, D: Matrix, K: Matrix) -> Matrix:
+        _, factor = self._profile()
+        u = np.minimum(-factor * D, _LARGEST_U)
+        if self._smoothness() == 0.5:
+            return u * K
+        rest = np.exp(-u)
+        rest *= u**2
+        return rest if self._smoothness() == 1.5 else rest * (1.0 + u) / 3.0
+
+    def _profile(self) -> tuple[int, float]:
+        nu = self._smoothness()
+        return _PROFILES[nu], -math.sqrt(2.0 * nu) / self._width()
+
+    def _smoothness(self) -> float:
+        if not isinstance(self.nu, int | float | np.number) or self.nu not in _PROFILES:
+            raise SettingError(
+                f"nu={self.nu!r} has no closed form here; use 0.5, 1.5 or 2.5, or scikit-learn's "
+                "Matern, which takes any smoothness and is slower"
+            )
+        return float(self.nu)
+
+    def _other_settings(self) -> str:
+        return f"nu={self.nu}, "

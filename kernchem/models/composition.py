@@ -43,13 +43,26 @@ class CompositionSpace:
         Atomic numbers of the training set, ascending.
     vectors : array (n_elements, rank)
         Retained right singular vectors.
+    n_structures, largest : int
+        Number of structures, and of atoms in the largest of them.
     """
 
     def __init__(self, structures: Structures) -> None:
         self.elements = structures.elements
+        self.n_structures, self.largest = len(structures), int(structures.sizes.max())
         counts = self.counts(structures)
         _, values, transposed = np.linalg.svd(counts, full_matrices=False)
         self.vectors: _Array = transposed[values > _RANK * values[0]].T
+
+    @classmethod
+    def restored(
+        cls, elements: tuple[int, ...], vectors: _Array, n_structures: int, largest: int
+    ) -> CompositionSpace:
+        """Make the space that has these attributes, as a model file keeps them."""
+        self = object.__new__(cls)
+        self.elements, self.vectors = elements, vectors
+        self.n_structures, self.largest = n_structures, largest
+        return self
 
     def counts(self, structures: Structures) -> _Array:
         """Return the number of atoms of each element, array (n_structures, n_elements).

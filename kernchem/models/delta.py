@@ -133,12 +133,8 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         root = np.sqrt(weights[kept])[:, None]
         slope = self._fit_slope(basis * root, columns * root, targets[kept] * root)
         rest = targets[kept] - columns @ slope
-        offset = np.linalg.lstsq(basis * root, rest * root, rcond=None)[0]
-        self._slope, self._offset = slope, offset
-        self._target_shape = labels.shape[1:]
-        self.elements_ = self._space.elements
-        self.slope_ = slope.reshape(-1, *self._target_shape)
-        self.offset_ = (self._space.vectors @ offset).reshape(-1, *self._target_shape)
+        offset: _Array = np.asarray(np.linalg.lstsq(basis * root, rest * root, rcond=None)[0])
+        self._keep(slope, offset, labels.shape[1:])
         # Samples of weight zero count for nothing, and may hold elements that no other one does.
         difference = np.zeros_like(targets)
         difference[kept] = rest - basis @ offset
@@ -174,6 +170,13 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         if isinstance(difference, tuple):
             return (difference[0] + linear, *difference[1:])
         return difference + linear
+
+    def _keep(self, slope: _Array, offset: _Array, target_shape: tuple[int, ...]) -> None:
+        """Keep what ``predict`` needs besides the model and the space of compositions."""
+        self._slope, self._offset, self._target_shape = slope, offset, target_shape
+        self.elements_ = self._space.elements
+        self.slope_ = slope.reshape(-1, *target_shape)
+        self.offset_ = (self._space.vectors @ offset).reshape(-1, *target_shape)
 
     def _check_settings(self) -> None:
         if not isinstance(self.slope, str | int | float) or self.slope not in {"fit", 1}:

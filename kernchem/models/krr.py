@@ -16,7 +16,7 @@ from kernchem._validation import check_labels, check_weights
 from kernchem.descriptors import Descriptor
 from kernchem.elements import formula
 from kernchem.errors import KernchemWarning, SettingError
-from kernchem.kernels import Gaussian, Laplacian
+from kernchem.kernels import NAMED_KERNELS
 from kernchem.models.composition import CompositionSpace
 from kernchem.models.training_set import TrainingSet, fold_numbers
 from kernchem.models.tuning import Criterion, Trial, kernel_matrix, noise_of, tune
@@ -28,9 +28,17 @@ __all__ = ["KRR"]
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
 
-_KERNELS = {"gaussian": Gaussian, "laplacian": Laplacian}
 #: Private attributes that ``fit`` sets.
-_STATE = ("_training", "_dual", "_linear_coef", "_space", "_kept", "_labels", "_target_shape")
+_STATE = (
+    "_training",
+    "_dual",
+    "_linear_coef",
+    "_space",
+    "_largest",
+    "_kept",
+    "_labels",
+    "_target_shape",
+)
 #: Largest difference between a kernel matrix and its transpose, relative to its elements.
 _ASYMMETRY = 1e-8
 #: Rows of a kernel matrix that are held at a time while the whole of it is not needed.
@@ -177,7 +185,15 @@ class KRR(RegressorMixin, BaseEstimator):
             self._choose(training, folds)
             factor, solution = self._solve(training)
             self.condition_, self.jitter_ = factor.condition(), factor.jitter
-            self._remember(training, solution, samples, targets, kept, labels)
+            self._keep(
+                training,
+                solution.dual,
+                solution.coef,
+                kept,
+                labels.reshape(len(labels), -1),
+                labels.shape[1:],
+            )
+            self._report(solution, samples)
         return self
 
     def predict(self, X: Any) -> _Array:
@@ -249,7 +265,7 @@ class KRR(RegressorMixin, BaseEstimator):
     # -- the steps of fit, in order ---------------------------------------------------------------
 
     def _check_settings(self) -> None:
-        alpha, kernels = self.alpha, (*_KERNELS, "precomputed")
+        alpha, kernels = self.alpha, (*NAMED_KERNELS, "precomputed")
         number = isinstance(alpha, int | float | np.number) and not isinstance(alpha, bool)
         if not (alpha == "loo" if isinstance(alpha, str) else number and 0 < alpha < np.inf):
             raise SettingError(f"alpha={alpha!r}; use a positive number or 'loo'")
@@ -306,6 +322,7 @@ class KRR(RegressorMixin, BaseEstimator):
     def _training_set(self, samples: Any, targets: _Array, weights: _Array) -> TrainingSet:
         """Return distinct samples with features and linear part, and learn the layout of both."""
         self._space: CompositionSpace | None = None
+        self._largest = None if self.descriptor is None else int(samples.sizes.max())
         if self._precomputed:
             return TrainingSet.all(samples, targets, weights)
         if self.descriptor is None:
@@ -352,7 +369,7 @@ class KRR(RegressorMixin, BaseEstimator):
             return None
         if kernel is None:
             kernel = "gaussian" if self.descriptor is None else self.descriptor.recommended_kernel
-        return _KERNELS[kernel]() if isinstance(kernel, str) else clone(kernel)
+        return NAMED_KERNELS[kernel]() if isinstance(kernel, str) else clone(kernel)
 
     def _solve(
         self, training: TrainingSet, jitter: float = 0.0
@@ -362,25 +379,28 @@ class KRR(RegressorMixin, BaseEstimator):
         factor = CholeskyFactor(K, noise_of(K, self.alpha_, training.weights) + jitter)
         return factor, GeneralisedLeastSquares(factor, training.targets, training.basis)
 
-    def _remember(
+    def _keep(
         self,
         training: TrainingSet,
-        solution: GeneralisedLeastSquares,
-        samples: Any,
-        targets: _Array,
+        dual: _Array,
+        linear_coef: _Array,
         kept: _Rows,
         labels: _Array,
+        target_shape: tuple[int, ...],
     ) -> None:
-        """Keep what ``predict`` and the reports need."""
-        self._training, self._dual, self._linear_coef = training, solution.dual, solution.coef
-        self._kept, self._target_shape = kept, labels.shape[1:]
-        self._labels = labels.reshape(len(labels), -1)
-        dual = np.zeros((len(labels), targets.shape[1]))
-        dual[kept[training.first]] = solution.dual
-        self.dual_coef_ = self._like_labels(dual)
+        """Keep what ``predict`` and ``leave_out_residuals`` need."""
+        self._training, self._dual, self._linear_coef = training, dual, linear_coef
+        self._kept, self._labels, self._target_shape = kept, labels, target_shape
+        coefficients = np.zeros(labels.shape)
+        coefficients[kept[training.first]] = dual
+        self.dual_coef_ = self._like_labels(coefficients)
         if self._space is not None:
             self.elements_ = self._space.elements
-            self.composition_ = self._like_labels(self._space.vectors @ solution.coef)
+            self.composition_ = self._like_labels(self._space.vectors @ linear_coef)
+
+    def _report(self, solution: GeneralisedLeastSquares, samples: Any) -> None:
+        """Set the leave-one-out residuals, and name the molecules that have none."""
+        training, kept = self._training, self._kept
         residuals = solution.loo()[0]
         self.loo_residuals_ = self._residuals_of_samples(training, residuals)
         lonely = np.flatnonzero(np.isnan(residuals).any(axis=1))

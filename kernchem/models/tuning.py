@@ -89,8 +89,10 @@ class _Search:
     factorised: bool = False
 
     def __post_init__(self) -> None:
-        self.radial = self.varied and isinstance(self.kernel, RadialKernel)
-        self.distances = self.kernel.distances(self.training.features) if self.radial else None
+        radial = self.varied and isinstance(self.kernel, RadialKernel)
+        # With a width per feature the distances depend on the widths.
+        reusable = radial and not self.kernel.anisotropic
+        self.distances = self.kernel.distances(self.training.features) if reusable else None
 
     def __call__(self, point: _Array) -> float:
         """Return the error at a point; each point is evaluated once."""
@@ -107,11 +109,21 @@ class _Search:
     def alpha_at(self, point: _Array) -> float:
         return float(np.exp(point[-1])) if self.alpha is None else self.alpha
 
-    def typical_distance(self) -> float:
-        """Return the median of the distances between distinct rows."""
-        assert self.distances is not None
-        positive = self.distances[self.distances > 0]
-        return float(np.median(positive)) if positive.size else 1.0
+    def start_thetas(self) -> _Array:
+        """Return the hyperparameters of the grid, array (n, n_theta)."""
+        if not self.varied:
+            return np.zeros((1, 0))
+        kernel = self.kernel
+        if not isinstance(kernel, RadialKernel):
+            return np.array(kernel.theta)[None, :]
+        D = self.distances
+        if D is None:
+            D = kernel.distances(self.training.features)
+        positive = D[D > 0]
+        suits = kernel.length_scale_from(float(np.median(positive)) if positive.size else 1.0)
+        # Widths of their own keep their proportions, to which the distances are relative.
+        widths = kernel.theta if kernel.anisotropic else np.zeros(1)
+        return np.asarray(widths + np.log(suits * _LENGTH_FACTORS)[:, None])
 
     def _error(self, kernel: Any, alpha: float) -> float:
         training = self.training
@@ -196,10 +208,7 @@ def tune(
         return _Search(part, kernel, alpha, varied, inside, criterion, trials)
 
     search = search_on(_COARSE_ROWS)
-    thetas = np.array(kernel.theta)[None, :] if varied else np.zeros((1, 0))
-    if search.radial and thetas.shape[1] == 1:
-        start = kernel.length_scale_from(search.typical_distance())
-        thetas = np.log(start * _LENGTH_FACTORS)[:, None]
+    thetas = search.start_thetas()
     log_alphas = np.log(_ALPHAS if alpha is None else np.array([alpha]))
     bounds = np.vstack(
         [

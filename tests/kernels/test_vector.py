@@ -1,4 +1,4 @@
-"""Gaussian and Laplacian kernels against other packages, the definition and the protocol."""
+"""Radial kernels against other packages, the definition and the protocol."""
 
 import math
 
@@ -14,7 +14,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.metrics.pairwise import laplacian_kernel, rbf_kernel
 
 from kernchem.errors import SettingError
-from kernchem.kernels import Gaussian, Laplacian, vector
+from kernchem.kernels import Gaussian, Laplacian, features, vector
 
 KERNELS = [Gaussian, Laplacian]
 METRICS = {Gaussian: "sqeuclidean", Laplacian: "cityblock"}
@@ -97,8 +97,13 @@ def test_the_symmetric_matrix(kernel, X):
 @pytest.fixture
 def small_panels(monkeypatch):
     """Panels of a few rows, so that small arrays have many of them."""
-    for name in ("_GAUSSIAN_PANEL", "_LAPLACIAN_PANEL", "_MIRROR_PANEL", "_ELEMENTS_PANEL"):
-        monkeypatch.setattr(vector, name, 11)
+    for module, name in (
+        (features, "_PRODUCT_PANEL"),
+        (features, "_MIRROR_PANEL"),
+        (vector, "_DIRECT_PANEL"),
+        (vector, "_ELEMENTS_PANEL"),
+    ):
+        monkeypatch.setattr(module, name, 11)
 
 
 @kernels
@@ -449,9 +454,13 @@ def test_a_gradient_needs_one_set_of_samples(kernel, X, Y):
 
 
 @kernels
-@pytest.mark.parametrize("width", [0.0, -1.0, np.nan, np.inf, 1e-200, [1.0, 2.0], "wide", None])
+@pytest.mark.parametrize(
+    "width", [0.0, -1.0, np.nan, np.inf, 1e-200, [1.0, 2.0], [1.0, 0.0], [], "wide", None]
+)
 def test_a_width_that_is_none(kernel, width, X):
-    with pytest.raises(SettingError, match="length_scale="):
+    with pytest.raises(
+        SettingError, match=r"length_scale(=| has the shape \(2,\) and there are 21)"
+    ):
         kernel(width)(X)
 
 
