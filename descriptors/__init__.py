@@ -4,5 +4,14 @@ from kernchem.descriptors.bags import BagOfBonds
 from kernchem.descriptors.base import Descriptor
 from kernchem.descriptors.coulomb import CoulombMatrix
 from kernchem.descriptors.encoded_bonds import EncodedBonds
+from kernchem.descriptors.inverse_distances import InverseDistances
+from kernchem.descriptors.overlap import OverlapEigenvalues
 
-__all__ = ["BagOfBonds", "CoulombMatrix", "Descriptor", "EncodedBonds"]
+__all__ = [
+    "BagOfBonds",
+    "CoulombMatrix",
+    "Descriptor",
+    "EncodedBonds",
+    "InverseDistances",
+    "OverlapEigenvalues",
+]

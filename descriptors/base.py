@@ -1,4 +1,4 @@
-"""The base of every descriptor: structures in, one row of features per structure out."""
+"""The base of every descriptor: structures in, features of structures or of their atoms out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from kernchem.elements import formula, symbol
+from kernchem.environments import Environments
 from kernchem.errors import StructureError, UnknownElementError
 from kernchem.structures import Structures, as_structures
 
@@ -18,11 +19,13 @@ __all__ = ["Descriptor"]
 
 
 class Descriptor(ABC, TransformerMixin, BaseEstimator):
-    """Base class of global descriptors.
+    """Base class of descriptors.
 
     ``fit`` learns sizes and elements and nothing else; ``transform`` gives an array
-    ``(n_structures, n_features)`` in float64. A subclass implements the five hooks below, and sets
-    :attr:`citation` and :attr:`recommended_kernel`.
+    ``(n_structures, n_features)`` in float64 or, where :attr:`local` is true, one row per atom as
+    :class:`~kernchem.environments.Environments`. A subclass implements the first three hooks below,
+    and sets :attr:`citation` and :attr:`recommended_kernel`. Where the number of columns depends on
+    the sizes of the molecules, it implements the other two as well.
 
     Attributes
     ----------
@@ -47,20 +50,22 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
         """Learn the layout and set ``n_features_out_``; ``elements_`` is set already."""
 
     @abstractmethod
-    def _require_fit(self, structures: Structures) -> None:
-        """Raise LayoutError, naming the molecule, if one of them does not fit the layout."""
-
-    @abstractmethod
-    def _compute(self, structures: Structures) -> npt.NDArray[np.float64]:
+    def _compute(self, structures: Structures) -> npt.NDArray[np.float64] | Environments:
         """Return the features of structures that fit the layout."""
 
     @abstractmethod
     def _feature_names(self) -> list[str]:
         """Return the name of each column."""
 
-    @abstractmethod
+    def _require_fit(self, structures: Structures) -> None:
+        """Raise LayoutError, naming the molecule, if one does not fit; by default all do."""
+
     def _widen(self, structures: Structures) -> tuple[Descriptor, npt.NDArray[np.int64]]:
-        """Return a fitted copy that also holds ``structures``, and where the old columns go."""
+        """Return a fitted copy that also holds ``structures``, and where the old columns go.
+
+        By default the descriptor itself, which holds all molecules of its elements.
+        """
+        return self, np.arange(self.n_features_out_)
 
     def fit(self, X: Any, y: Any = None) -> Descriptor:
         """Learn the sizes and elements of a set of molecules.
@@ -94,7 +99,12 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
         self._learn(structures)
         return self
 
-    def transform(self, X: Any) -> npt.NDArray[np.float64]:
+    @property
+    def local(self) -> bool:
+        """Whether the features are those of atoms, which asks for a kernel between atoms."""
+        return False
+
+    def transform(self, X: Any) -> npt.NDArray[np.float64] | Environments:
         """Return the features of molecules.
 
         Parameters
@@ -104,8 +114,8 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        array (n_structures, n_features)
-            Features in float64.
+        array (n_structures, n_features), or Environments
+            Features in float64; one row per atom where :attr:`local` is true.
 
         Raises
         ------

@@ -12,8 +12,9 @@ from kernchem._validation import is_positive, is_whole
 from kernchem.descriptors import encoded_bonds_jit
 from kernchem.descriptors.base import Descriptor
 from kernchem.descriptors.pairs import element_kinds, pair_name, pair_table
-from kernchem.elements import atomic_number, covalent_radii, symbol
-from kernchem.errors import SettingError, UnknownElementError
+from kernchem.descriptors.radii import element_number, radius_table
+from kernchem.elements import symbol
+from kernchem.errors import SettingError
 from kernchem.structures import Structures
 
 __all__ = ["EncodedBonds"]
@@ -133,19 +134,7 @@ class EncodedBonds(Descriptor):
 
     def _bond_radii(self) -> npt.NDArray[np.float64]:
         """Return the covalent radius of each element of the layout, angstrom."""
-        table = covalent_radii().copy()
-        if self.radii is not None and not isinstance(self.radii, Mapping):
-            raise SettingError(
-                f"radii={self.radii!r} is no mapping; write e.g. {{'C': 0.76}}, in angstrom"
-            )
-        for name, radius in (self.radii or {}).items():
-            number = _number(name, "radii")
-            if not is_positive(radius):
-                raise SettingError(
-                    f"radii[{name!r}]={radius!r} is no radius; give a finite number of angstrom "
-                    "above 0"
-                )
-            table[number] = radius
+        table = radius_table(self.radii)
         if self.max_bonds is None:
             return table[list(self.elements_)]
         for number in self.elements_:
@@ -155,9 +144,6 @@ class EncodedBonds(Descriptor):
                     f"found: pass radii={{{symbol(number)!r}: ...}} in angstrom, or max_bonds=None"
                 )
         return table[list(self.elements_)]
-
-    def _require_fit(self, structures: Structures) -> None:
-        """Every molecule of known elements fits."""
 
     def _compute(self, structures: Structures) -> npt.NDArray[np.float64]:
         out = np.zeros((len(structures), self.n_features_out_))
@@ -191,9 +177,6 @@ class EncodedBonds(Descriptor):
     def _feature_names(self) -> list[str]:
         return [f"{name}[{g}]" for name in self.pairs_ for g in range(len(self.grid_))]
 
-    def _widen(self, structures: Structures) -> tuple[Descriptor, npt.NDArray[np.int64]]:
-        return self, np.arange(self.n_features_out_)
-
 
 def _theta(grid: tuple[float, float, int]) -> npt.NDArray[np.float64]:
     """Return the grid points that a user's triple stands for."""
@@ -214,21 +197,9 @@ def _numbers(elements: Sequence[str | int]) -> tuple[int, ...]:
         raise SettingError(
             f"elements={elements!r} is no list of elements; write e.g. ['H', 'C'] or [1, 6]"
         )
-    numbers = [_number(item, "elements") for item in elements]
+    numbers = [element_number(item, "elements") for item in elements]
     if not numbers or len(set(numbers)) < len(numbers):
         raise SettingError(
             f"elements={elements!r} must name at least one element, and each of them once"
         )
     return tuple(sorted(numbers))
-
-
-def _number(item: str | int, argument: str) -> int:
-    """Return the atomic number of a symbol or of an atomic number."""
-    try:
-        if isinstance(item, str):
-            return atomic_number(item)
-        if is_whole(item, 1):
-            return atomic_number(symbol(item))
-    except UnknownElementError as error:
-        raise SettingError(f"{argument}: {error}") from None
-    raise SettingError(f"{argument} holds {item!r}; write a symbol such as 'C' or an atomic number")

@@ -1,5 +1,6 @@
 """Slow oracles in plain Python, written from the papers' equations."""
 
+import itertools
 import math
 
 # --- kernels between rows of features -------------------------------------------------------------
@@ -100,3 +101,68 @@ def encoded_bonds(numbers, positions, pair, thetas, sigma, steps=None, max_bonds
         math.fsum(math.exp(-((theta - r) ** 2) / (2.0 * sigma**2)) for r in distances)
         for theta in thetas
     ]
+
+
+# --- overlap matrices -----------------------------------------------------------------------------
+
+
+def overlap_element(first, second, a_i, a_j, d):
+    """Overlap of two normalised orbitals, "s" or a direction 0, 1, 2 of p; d = r_i - r_j."""
+    total = a_i + a_j
+    m = a_i * a_j / total
+    g = 2.0 * math.sqrt(a_i * a_j) / total
+    s = g**1.5 * math.exp(-m * math.fsum(c * c for c in d))
+    if first == second == "s":
+        return s
+    if second == "s":
+        return -2.0 * math.sqrt(a_i) * a_j / total * d[first] * s
+    if first == "s":
+        return 2.0 * a_i * math.sqrt(a_j) / total * d[second] * s
+    return g * s * ((first == second) - 2.0 * m * d[first] * d[second])
+
+
+def overlap_matrix(numbers, positions, radii, orbitals, weights=None):
+    """All overlaps; each orbital is multiplied by the weight of its atom."""
+    weights = weights or [1.0] * len(numbers)
+    basis = [
+        (i, c) for i in range(len(numbers)) for c in ("s", 0, 1, 2)[: 1 if orbitals == "s" else 4]
+    ]
+    exponents = [0.5 / radii[int(z)] ** 2 for z in numbers]
+    return [
+        [
+            weights[i] * weights[j] * overlap_element(
+                c, e, exponents[i], exponents[j],
+                [p - q for p, q in zip(positions[i], positions[j], strict=True)],
+            )
+            for j, e in basis
+        ]
+        for i, c in basis
+    ]  # fmt: skip
+
+
+def overlap_surroundings(numbers, positions, centre, r_cut):
+    """Numbers, positions and weights of the atoms within the cutoff of one of them."""
+    found = []
+    for number, position in zip(numbers, positions, strict=True):
+        distance = math.dist(position, positions[centre])
+        if distance < r_cut:
+            found.append((number, position, (1.0 - distance**2 / r_cut**2) ** 2))
+    return [list(column) for column in zip(*found, strict=True)]
+
+
+def matched_distance(first, second):
+    """Root mean square distance of atoms, over the best of all ways to pair them off.
+
+    Rows of zeros stand in for the atoms that the smaller structure lacks.
+    """
+    n, width = max(len(first), len(second)), len(first[0])
+    first, second = (
+        [list(row) for row in rows] + [[0.0] * width] * (n - len(rows)) for rows in (first, second)
+    )
+    return math.sqrt(
+        min(
+            math.fsum(squared_euclidean(a, second[k]) for a, k in zip(first, order, strict=True))
+            for order in itertools.permutations(range(n))
+        )
+        / n
+    )

@@ -291,6 +291,11 @@ class KRR(RegressorMixin, BaseEstimator):
             value = getattr(self, name)
             if not isinstance(value, str | bool | None) or value not in allowed:
                 raise SettingError(f"{name}={value!r}; use one of {', '.join(map(repr, allowed))}")
+        if self.descriptor is not None and self.descriptor.local:
+            raise SettingError(
+                f"descriptor={self.descriptor!r} gives features of atoms, which need a kernel "
+                "between atoms; use one that describes whole molecules, such as EncodedBonds()"
+            )
         if self.descriptor is not None and self._precomputed:
             raise SettingError("kernel='precomputed' takes a kernel matrix: leave out descriptor=")
         if self.descriptor is None and self.composition is True:

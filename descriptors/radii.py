@@ -1,0 +1,57 @@
+"""Covalent radii, and elements that an argument names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from kernchem._validation import is_positive, is_whole
+from kernchem.elements import atomic_number, covalent_radii, symbol
+from kernchem.errors import SettingError, UnknownElementError
+
+__all__ = ["element_number", "radius_table"]
+
+
+def radius_table(radii: Mapping[str, float] | None) -> npt.NDArray[np.float64]:
+    """Return covalent radii with those that a user gave in place of the tabulated ones.
+
+    Parameters
+    ----------
+    radii : mapping of str to float, or None
+        Radii in angstrom by element symbol.
+
+    Returns
+    -------
+    array (119,)
+        Angstrom, indexed by atomic number; NaN where no radius is known.
+
+    Raises
+    ------
+    SettingError
+        If a key names no element or a value is no radius.
+    """
+    if radii is not None and not isinstance(radii, Mapping):
+        raise SettingError(f"radii={radii!r} is no mapping; write e.g. {{'C': 0.76}}, in angstrom")
+    table = covalent_radii().copy()
+    for name, radius in (radii or {}).items():
+        number = element_number(name, "radii")
+        if not is_positive(radius):
+            raise SettingError(
+                f"radii[{name!r}]={radius!r} is no radius; give a finite number of angstrom above 0"
+            )
+        table[number] = radius
+    return table
+
+
+def element_number(item: str | int, argument: str) -> int:
+    """Return the atomic number of a symbol or of an atomic number in an argument of that name."""
+    try:
+        if isinstance(item, str):
+            return atomic_number(item)
+        if is_whole(item, 1):
+            return atomic_number(symbol(item))
+    except UnknownElementError as error:
+        raise SettingError(f"{argument}: {error}") from None
+    raise SettingError(f"{argument} holds {item!r}; write a symbol such as 'C' or an atomic number")

@@ -1,0 +1,264 @@
+"""Features of atoms, for structures with different numbers of them.
+
+:class:`Environments` is what descriptors with features per atom return. Like
+:class:`~kernchem.structures.Structures` it indexes like a sequence of structures in scikit-learn's
+eyes, and is checked once, when it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernchem._ragged import Ragged, frozen
+from kernchem._validation import short, whole_numbers
+from kernchem.elements import formula
+from kernchem.errors import StructureError
+
+__all__ = ["AtomFeatures", "Environments", "as_environments"]
+
+_CURE = "pass what the transform of a descriptor with features per atom returned"
+
+
+class AtomFeatures:
+    """Features of the atoms of one structure: an item of :class:`Environments`.
+
+    It is a scalar in NumPy's eyes (no length, ``==`` gives one truth value), so that object arrays
+    of such items pass through scikit-learn.
+
+    Parameters
+    ----------
+    values : array (n_atoms, n_features)
+        One row per atom.
+    numbers : array (n_atoms,)
+        Atomic numbers.
+    """
+
+    __slots__ = ("numbers", "values")
+
+    def __init__(self, values: npt.NDArray[np.float64], numbers: npt.NDArray[np.int64]) -> None:
+        self.values = values
+        self.numbers = numbers
+
+    @property
+    def formula(self) -> str:
+        """Chemical formula in Hill order."""
+        return formula(self.numbers)
+
+    def _key(self) -> tuple[Any, ...]:
+        # Adding zero turns -0.0, which equals 0.0 but has other bytes, into 0.0.
+        return self.numbers.tobytes(), self.values.shape, (self.values + 0.0).tobytes()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AtomFeatures) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        n_atoms, n_features = self.values.shape
+        return f"AtomFeatures({self.formula}, {n_atoms} atoms, {n_features} features)"
+
+
+class Environments(Ragged[AtomFeatures]):
+    """Immutable batch of structures, each with one row of features per atom.
+
+    The atoms of all structures lie behind each other in flat arrays; structure ``k`` owns the rows
+    ``offsets[k]:offsets[k + 1]``. Indexing with a number gives an :class:`AtomFeatures`; with a
+    slice, a mask or a list of numbers a new batch.
+
+    Parameters
+    ----------
+    values : array (n_atoms, n_features)
+        Features of all atoms of all structures.
+    numbers : array (n_atoms,)
+        Their atomic numbers.
+    offsets : array (n + 1,)
+        First row of each structure; ``offsets[0] = 0`` and ``offsets[n] = n_atoms``.
+
+    Raises
+    ------
+    StructureError
+        If features are not finite, a structure has no atoms or arrays do not fit; the message
+        names the structure's index.
+    UnknownElementError
+        If an atomic number is not 1 to 118.
+
+    Examples
+    --------
+    >>> batch = Environments([[0.5, 1.0], [0.2, 0.0], [0.5, 0.9]], [8, 1, 8], [0, 2, 3])
+    >>> batch
+    Environments(2 structures, 3 atoms, 2 features)
+    >>> batch[0].formula, batch[1:].values.tolist()
+    ('HO', [[0.5, 0.9]])
+    """
+
+    _not_numbers = (
+        "features per atom are no array with one row per structure: use a kernel that compares "
+        "atoms, or a descriptor with one row of features per structure"
+    )
+
+    def __init__(
+        self, values: npt.ArrayLike, numbers: npt.ArrayLike, offsets: npt.ArrayLike
+    ) -> None:
+        try:
+            features = np.array(values, dtype=np.float64, order="C")
+        except (TypeError, ValueError):
+            raise StructureError(
+                f"values is {short(values)}; it must be one array (n_atoms, n_features) of "
+                "numbers, the atoms of all structures behind each other"
+            ) from None
+        self.values: npt.NDArray[np.float64] = frozen(features)
+        self.numbers = frozen(whole_numbers(numbers, "numbers"))
+        self.offsets = frozen(whole_numbers(offsets, "offsets"))
+        self._check()
+
+    @classmethod
+    def _unchecked(
+        cls,
+        values: npt.NDArray[np.float64],
+        numbers: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.int64],
+    ) -> Environments:
+        """Make a batch out of arrays that came out of another batch or out of a descriptor."""
+        self = object.__new__(cls)
+        self.values, self.numbers, self.offsets = frozen(values), frozen(numbers), frozen(offsets)
+        return self
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[Environments]) -> Environments:
+        """Join batches with the same features.
+
+        Parameters
+        ----------
+        batches : sequence of Environments
+            At least one, in the order in which they are joined.
+
+        Returns
+        -------
+        Environments
+            All structures; the batch itself if there is only one.
+
+        Raises
+        ------
+        StructureError
+            If there is no batch, or their numbers of features differ.
+        """
+        if not batches:
+            raise StructureError("there are no batches to join; give at least one")
+        if len(batches) == 1:
+            return batches[0]
+        width = batches[0].n_features
+        for k, batch in enumerate(batches):
+            if batch.n_features != width:
+                raise StructureError(
+                    f"batch {k} has {batch.n_features} features per atom and batch 0 has {width}; "
+                    "join what one fitted descriptor returned"
+                )
+        ends = np.cumsum([0] + [len(batch.numbers) for batch in batches])
+        starts = [batch.offsets[:-1] + end for batch, end in zip(batches, ends[:-1], strict=True)]
+        return cls._unchecked(
+            np.concatenate([batch.values for batch in batches]),
+            np.concatenate([batch.numbers for batch in batches]),
+            np.concatenate([*starts, ends[-1:]]),
+        )
+
+    @property
+    def n_features(self) -> int:
+        """Number of features of each atom."""
+        return int(self.values.shape[1])
+
+    def __repr__(self) -> str:
+        return (
+            f"Environments({len(self)} structures, {len(self.numbers)} atoms, "
+            f"{self.n_features} features)"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.values, self.numbers, self.offsets)
+
+    def _selection(
+        self,
+        rows: npt.NDArray[np.int64],
+        atoms: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.int64],
+    ) -> Environments:
+        return self._unchecked(self.values[atoms], self.numbers[atoms], offsets)
+
+    def _single(self, row: int, atoms: slice) -> AtomFeatures:
+        return AtomFeatures(self.values[atoms], self.numbers[atoms])
+
+    def _check(self) -> None:
+        self._check_offsets()
+        n_atoms = int(self.offsets[-1])
+        if self.values.ndim != 2 or len(self.values) != n_atoms:
+            raise StructureError(
+                f"values has shape {self.values.shape}, expected ({n_atoms}, n_features) for "
+                f"{len(self)} structures with {n_atoms} atoms in all"
+            )
+        if self.numbers.shape != (n_atoms,):
+            raise StructureError(
+                f"numbers has shape {self.numbers.shape}, expected ({n_atoms},) for {len(self)} "
+                f"structures with {n_atoms} atoms in all"
+            )
+        self._check_numbers()
+        wrong = np.argwhere(~np.isfinite(self.values))
+        if len(wrong):
+            k, i = self._locate(wrong[0, 0])
+            raise StructureError(
+                f"structure {k}: feature {wrong[0, 1]} of atom {i} is "
+                f"{self.values[tuple(wrong[0])]}; every feature must be a finite number: mend or "
+                "drop this structure"
+            )
+
+
+def as_environments(X: Any) -> Environments:
+    """Return ``X`` as :class:`Environments`.
+
+    Parameters
+    ----------
+    X : Environments, AtomFeatures, or a sequence or object array of the latter
+        What a kernel between atoms was given.
+
+    Returns
+    -------
+    Environments
+        ``X`` itself if it is a batch already.
+
+    Raises
+    ------
+    StructureError
+        If ``X`` or one of its items is none of these, or items differ in their numbers of features;
+        the message names the item's index.
+    """
+    if isinstance(X, Environments):
+        return X
+    if isinstance(X, str | bytes) or not isinstance(X, Iterable | AtomFeatures):
+        raise StructureError(f"got {short(X)} where features per atom were expected; {_CURE}")
+    items = [X] if isinstance(X, AtomFeatures) else list(X)
+    for k, item in enumerate(items):
+        if not isinstance(item, AtomFeatures):
+            raise StructureError(
+                f"item {k} is {short(item)}, not the features of a structure's atoms; {_CURE}"
+            )
+        if item.values.shape[1] != items[0].values.shape[1]:
+            raise StructureError(
+                f"item {k} has {item.values.shape[1]} features per atom and item 0 has "
+                f"{items[0].values.shape[1]}; join what one fitted descriptor returned"
+            )
+    if not items:
+        raise StructureError(f"there are no items, which leaves the features unknown; {_CURE}")
+    return Environments(
+        np.concatenate([item.values for item in items]),
+        np.concatenate([item.numbers for item in items]),
+        np.cumsum([0] + [len(item.numbers) for item in items]),
+    )
+
+
+def _rebuild(
+    values: npt.NDArray[np.float64], numbers: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
+) -> Environments:
+    return Environments._unchecked(values, numbers, offsets)
