@@ -10,12 +10,26 @@ from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Kernel
 
 from kernchem._validation import short
-from kernchem.descriptors import BagOfBonds, CoulombMatrix, Descriptor, EncodedBonds
+from kernchem.descriptors import (
+    BagOfBonds,
+    CoulombMatrix,
+    Descriptor,
+    EncodedBonds,
+    InverseDistances,
+    OverlapEigenvalues,
+)
 from kernchem.errors import SettingError
 from kernchem.kernels import NAMED_KERNELS
 from kernchem.models import KRR, CompositionBaseline, DeltaLearner
 
-__all__ = ["COMPOSITION", "DESCRIPTORS", "KERNELS", "Candidate", "list_candidates"]
+__all__ = [
+    "COMPOSITION",
+    "DEFAULT_DESCRIPTORS",
+    "DESCRIPTORS",
+    "KERNELS",
+    "Candidate",
+    "list_candidates",
+]
 
 #: Short name to descriptor.
 DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
@@ -24,7 +38,13 @@ DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
     "bob": BagOfBonds,
     "encoded-bonds": EncodedBonds,
     "encoded-bonds-3": lambda: EncodedBonds(max_bonds=3),
+    "overlap-s": lambda: OverlapEigenvalues("s"),
+    "overlap-sp": OverlapEigenvalues,
+    "inverse-distances": InverseDistances,
 }
+#: What is compared where nothing is named: those for molecules of any kind that were made to learn
+#: energies.
+DEFAULT_DESCRIPTORS = ("cm", "cm-eigenspectrum", "bob", "encoded-bonds", "encoded-bonds-3")
 #: Names of kernels; "auto" is the one that the descriptor recommends.
 KERNELS = ("auto", *NAMED_KERNELS)
 #: Name of the reference that knows nothing but element counts.
@@ -62,7 +82,7 @@ def list_candidates(descriptors: Any, kernels: Any) -> list[Candidate]:
     Parameters
     ----------
     descriptors : str, descriptor, iterable of these, or None
-        Names of :data:`DESCRIPTORS` or objects; None is all names.
+        Names of :data:`DESCRIPTORS` or objects; None is :data:`DEFAULT_DESCRIPTORS`.
     kernels : str, kernel or iterable of these
         Names of :data:`KERNELS` or objects.
 
@@ -77,7 +97,7 @@ def list_candidates(descriptors: Any, kernels: Any) -> list[Candidate]:
         If a name is unknown, or nothing is left to compare.
     """
     found = {(COMPOSITION, ""): Candidate(COMPOSITION, "")}
-    named = [_descriptor(item) for item in _each(descriptors, DESCRIPTORS)]
+    named = [_descriptor(item) for item in _each(descriptors, DEFAULT_DESCRIPTORS)]
     for label, descriptor in named:
         for item in _each(kernels, ("auto",)):
             kernel_label, kernel = _kernel(item, descriptor)
