@@ -7,8 +7,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kernchem import benchmark, datasets, descriptors, kernels
+    from kernchem import benchmark, datasets, descriptors, kernels, model_files, testing
     from kernchem.io import read
+    from kernchem.model_files import load, save
     from kernchem.models import KRR, CompositionBaseline, DeltaLearner
     from kernchem.structures import Structures
 
@@ -23,7 +24,11 @@ __all__ = [
     "datasets",
     "descriptors",
     "kernels",
+    "load",
+    "model_files",
     "read",
+    "save",
+    "testing",
 ]
 
 #: Public name to the module that defines it; the other names of ``__all__`` are modules.
@@ -32,7 +37,9 @@ _HOMES = {
     "DeltaLearner": "kernchem.models",
     "KRR": "kernchem.models",
     "Structures": "kernchem.structures",
+    "load": "kernchem.model_files",
     "read": "kernchem.io",
+    "save": "kernchem.model_files",
 }
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "KernchemWarning",
     "LabelError",
     "LayoutError",
+    "ModelFileError",
     "PropertyError",
     "ResumeError",
     "SettingError",
@@ -55,6 +56,10 @@ class SettingError(KernchemError, ValueError):
 
 class FileFormatError(KernchemError, ValueError):
     """A file is unreadable, cut short or not of the format it claims to be."""
+
+
+class ModelFileError(KernchemError, ValueError):
+    """A model cannot be saved, or a file holds no model that can be loaded."""
 
 
 class DatasetError(KernchemError, ValueError):
