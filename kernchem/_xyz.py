@@ -7,6 +7,7 @@ XYZ of a frame itself is parsed by ASE.
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import io
 import itertools
@@ -27,7 +28,15 @@ from kernchem.structure import Structure, structure_from_ase
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["COMPRESSIONS", "PARSER_ERRORS", "is_gdb9", "read_extxyz", "read_gdb9"]
+__all__ = [
+    "COMPRESSIONS",
+    "PARSER_ERRORS",
+    "is_gdb9",
+    "parse_gdb9",
+    "read_extxyz",
+    "read_gdb9",
+    "restore_text",
+]
 
 #: What opens a file with this suffix.
 COMPRESSIONS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -60,6 +69,12 @@ GDB9_PROPERTIES = (
 #: Keys of an extended XYZ comment that are text, even where they look like a number or a truth
 #: value (the SMILES of hydrogen fluoride is ``F``).
 _TEXT_KEYS = frozenset({"comment", "inchi", "inchi_relaxed", "name", "smiles", "smiles_relaxed"})
+
+#: A line of this many bytes is no line of text.
+_LONGEST_LINE = 2**26
+#: Compressed text may unpack to the first number of bytes, or to this many times the file's size.
+_HARMLESS = 2**28
+_LARGEST_RATIO = 200
 
 _KEY_VALUE = re.compile(r"(?:^|\s)[\w.+-]+=\S")
 
@@ -95,36 +110,58 @@ def is_gdb9(path: Path) -> bool:
     return second.lower().startswith("gdb")
 
 
-def read_gdb9(path: Path) -> list[tuple[int, Structure]]:
-    """Return the structures of a GDB-9 file, each with the number of its first line."""
-    return [(frame.line, _parse_gdb9(frame)) for frame in _frames(path, tail=3)]
+def read_gdb9(path: Path) -> Iterator[tuple[int, Structure]]:
+    """Yield the structures of a GDB-9 file, each with the number of its first line."""
+    for frame in _frames(path, tail=3):
+        yield frame.line, _parse_gdb9(frame)
 
 
-def read_extxyz(path: Path) -> list[tuple[int, Structure]]:
-    """Return the structures of an (extended) XYZ file, each with the number of its first line."""
-    entries, comments = [], []
+def parse_gdb9(text: str, path: Path) -> Structure:
+    """Return the structure of a text that is one GDB-9 record; ``path`` names it in errors."""
+    first, *lines = text.rstrip().split("\n")
+    frame = _Frame(path, 0, 1, 0, lines)
+    frame.size = _atom_count(frame, first)
+    if len(lines) != frame.size + 4:
+        raise frame.error(
+            f"expected {frame.size + 4} lines after the atom count {frame.size}, got {len(lines)}: "
+            "the record is cut short, or the count is wrong"
+        )
+    return _parse_gdb9(frame)
+
+
+def read_extxyz(path: Path) -> Iterator[tuple[int, Structure, str]]:
+    """Yield the structures of an (extended) XYZ file with first line and comment.
+
+    Text that ASE took for numbers is left to :func:`restore_text`.
+    """
     for frame in _frames(path):
         atoms = _parse_extxyz(frame)
         try:
             structure = structure_from_ase(atoms, frame.index)
         except StructureError as error:
             raise StructureError(f"{path}, line {frame.line + 1}: {error}") from None
-        entries.append((frame.line, structure))
-        comments.append(frame.comment)
-    _restore_text([structure for _, structure in entries], comments)
-    return entries
+        yield frame.line, structure, frame.comment
 
 
 def _open(path: Path) -> IO[bytes]:
     opener = COMPRESSIONS.get(path.suffix.lower())
-    return path.open("rb") if opener is None else opener(path, "rb")
+    return path.open("rb") if opener is None else io.BufferedReader(opener(path, "rb"))
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    number = 0
+    number, unpacked = 0, 0
+    limit = max(_HARMLESS, _LARGEST_RATIO * path.stat().st_size)
     with _open(path) as stream:
         try:
-            for number, line in enumerate(stream, start=1):
+            lines = iter(functools.partial(stream.readline, _LONGEST_LINE), b"")
+            for number, line in enumerate(lines, start=1):
+                unpacked += len(line)
+                if len(line) == _LONGEST_LINE or unpacked > limit:
+                    raise FileFormatError(
+                        f"{path}, line {number}: the line is longer than {_LONGEST_LINE} bytes, or "
+                        f"the text more than {_LARGEST_RATIO} times as long as the file it is "
+                        "packed in; this is no file of structures, or one made to fill the memory"
+                    )
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise FileFormatError(
@@ -352,13 +389,14 @@ def _raw_value(comment: str, key: str) -> str | None:
     return re.sub(r"\\(.)", r"\1", text)
 
 
-def _restore_text(structures: list[Structure], comments: list[str]) -> None:
+def restore_text(structures: list[Structure], comments: list[str], texts: set[str]) -> None:
     """Undo ASE's reading of text as numbers and truth values.
 
     That is the text of keys which are text by their name, and of keys that are text in some frames
-    and a number or a truth value in others.
+    and a number or a truth value in others; ``texts`` takes up those, and adds them where they are
+    known already.
     """
-    texts = {
+    texts |= {
         key
         for structure in structures
         for key, value in structure.properties.items()

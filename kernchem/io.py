@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from kernchem._xyz import COMPRESSIONS, PARSER_ERRORS, is_gdb9, read_extxyz, read_gdb9
+from kernchem._npz import read_npz
+from kernchem._validation import is_whole, short
+from kernchem._xyz import (
+    COMPRESSIONS,
+    PARSER_ERRORS,
+    is_gdb9,
+    read_extxyz,
+    read_gdb9,
+    restore_text,
+)
 from kernchem.errors import FileFormatError, KernchemError, SettingError
-from kernchem.structure import Structure
+from kernchem.structure import Structure, structure_from_ase
 from kernchem.structures import Structures, as_structures
 
-__all__ = ["read"]
+__all__ = ["iread", "read"]
 
 #: Suffixes of the files that are taken from a folder; others lie there for other reasons.
 _FOLDER_SUFFIXES = frozenset(
@@ -24,18 +32,25 @@ _FOLDER_SUFFIXES = frozenset(
     .split()
 )  # fmt: skip
 
-#: Names that packages give to the same two arrays, in the order in which they are looked for.
-_NUMBERS = ("nuclear_charges", "Z", "z", "numbers", "atomic_numbers")
-_POSITIONS = ("coords", "R", "positions", "coordinates")
-
-#: Widths that a value per structure has as well: a scalar, a vector, tensors in Voigt's and in full
-#: notation.
-_TENSOR_WIDTHS = (1, 3, 6, 9)
-
 #: Kept as one array per structure even where all have the same length.
 _RAGGED = frozenset({"frequencies"})
 
-_Entry = tuple[Path, int | None, Structure]
+#: Structures of an archive in a folder that are held at a time.
+_ARCHIVE_SLICE = 1000
+
+
+class _Entry(NamedTuple):
+    """One structure and where it came from.
+
+    ``comment`` is that of a frame of extended XYZ, ``only_name`` the name of a file that holds no
+    other structure.
+    """
+
+    path: Path
+    line: int | None
+    structure: Structure
+    comment: str | None = None
+    only_name: str | None = None
 
 
 def read(path: str | os.PathLike[str], *, format: str | None = None) -> Structures:  # noqa: A002
@@ -105,38 +120,138 @@ def read(path: str | os.PathLike[str], *, format: str | None = None) -> Structur
     >>> data["energy"]
     array([-31.7])
     """
+    return next(_batches(_existing(path), format, None))
+
+
+def iread(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,  # noqa: A002
+    batch: int = 1000,
+) -> Iterator[Structures]:
+    r"""Read the structures of a file or a folder batch by batch.
+
+    The file may be larger than the memory: besides a batch, one structure is held.
+
+    Parameters
+    ----------
+    path : str or path-like
+        As :func:`read` takes it.
+    format : str, optional
+        As in :func:`read`.
+    batch : int, default 1000
+        Number of structures in each batch but the last one.
+
+    Returns
+    -------
+    iterator of Structures
+        Batches in the order of the file.
+
+    Raises
+    ------
+    FileNotFoundError, FileFormatError, StructureError, SettingError
+        As in :func:`read`. What is wrong inside the file is raised by the batch that meets it;
+        structures are numbered from the beginning of the file.
+
+    Notes
+    -----
+    Properties are made into arrays batch by batch. A property that no structure of a batch has is
+    absent from that batch; numbers may be integers in one batch and, because some are missing,
+    floats in the next. Text that looks like a number is text in a batch if the same key was
+    text anywhere before the end of that batch (:func:`read` looks at the whole file); the keys
+    ``name``, ``smiles``, ``inchi``, ``comment`` are text always. The name of a file is given to its
+    structure where all files in the batch hold a single one.
+
+    Of NumPy archives, arrays that are stored uncompressed (``numpy.savez``) are mapped into memory
+    and read slice by slice; compressed ones are loaded as a whole. Some of ASE's formats are loaded
+    as a whole by ASE.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "atoms.xyz"
+    ...     _ = path.write_text("1\n\nHe 0 0 0\n" * 5)
+    ...     [len(batch) for batch in iread(path, batch=2)]
+    [2, 2, 1]
+    """
+    if not is_whole(batch, 1):
+        raise SettingError(f"batch={short(batch)} is no whole number from 1 on")
+    return _batches(_existing(path), format, batch)
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
     name, path = os.fspath(path), Path(path)
     if not name or not path.exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-    _check_format(format)
+    return path
+
+
+def _batches(path: Path, kind: str | None, size: int | None) -> Iterator[Structures]:
+    """Return an iterator over batches, at least one; all structures are one if size is None."""
+    _check_format(kind)
     if path.is_dir():
-        return _build(_read_folder(path, format))
-    kind = format or _detect(path)
-    return _read_npz(path) if kind == "npz" else _build(_read_entries(path, kind))
-
-
-def _build(entries: list[_Entry]) -> Structures:
-    """Join structures; an error names the file and line that its structure came from."""
-    try:
-        return Structures._from_items([structure for *_, structure in entries], _RAGGED)
-    except KernchemError as error:
-        for k, (path, line, structure) in enumerate(entries):
-            where = f"{path}" if line is None else f"{path}, line {line}"
-            try:
-                as_structures(structure)
-            except KernchemError as own:
-                message = str(own).replace("structure 0", f"structure {k}", 1)
-                raise type(own)(f"{where}: {message}") from None
-        raise type(error)(f"{entries[0][0]}: {error}") from None
-
-
-def _read_entries(path: Path, kind: str) -> list[_Entry]:
+        return _Builder().batches(_folder_entries(path, kind), size)
+    kind = kind or _detect(path)
     if kind == "npz":
-        return [(path, None, structure) for structure in _read_npz(path)]
-    if kind in {"gdb9", "xyz", "extxyz"}:
-        found = read_gdb9(path) if kind == "gdb9" else read_extxyz(path)
-        return [(path, line, structure) for line, structure in found]
-    return _read_ase(path, kind)
+        return read_npz(path, size)
+    return _Builder().batches(_entries(path, kind), size)
+
+
+class _Builder:
+    """Makes batches of consecutive structures and remembers what the next one depends on."""
+
+    def __init__(self) -> None:
+        #: Number of structures in all batches so far.
+        self._count = 0
+        #: File of the last structure, and its keys that are known to be text.
+        self._path: Path | None = None
+        self._texts: set[str] = set()
+
+    def batches(self, entries: Iterator[_Entry], size: int | None) -> Iterator[Structures]:
+        """Yield batches of ``size`` structures."""
+        while found := list(itertools.islice(entries, size)):
+            self._restore_text(found)
+            if all(e.only_name and "name" not in e.structure.properties for e in found):
+                for entry in found:
+                    entry.structure.properties["name"] = entry.only_name
+            yield self._build(found)
+            self._count += len(found)
+            found.clear()
+
+    def _restore_text(self, entries: list[_Entry]) -> None:
+        for path, group in itertools.groupby(entries, key=lambda entry: entry.path):
+            if path != self._path:
+                self._path, self._texts = path, set()
+            texts = [(e.structure, e.comment) for e in group if e.comment is not None]
+            restore_text([item for item, _ in texts], [text for _, text in texts], self._texts)
+
+    def _build(self, entries: list[_Entry]) -> Structures:
+        """Join structures; an error names the file and line that its structure came from."""
+        try:
+            return Structures._from_items([entry.structure for entry in entries], _RAGGED)
+        except KernchemError as error:
+            for k, entry in enumerate(entries, start=self._count):
+                line = "" if entry.line is None else f", line {entry.line}"
+                try:
+                    as_structures(entry.structure)
+                except KernchemError as own:
+                    message = str(own).replace("structure 0", f"structure {k}", 1)
+                    raise type(own)(f"{entry.path}{line}: {message}") from None
+            raise type(error)(f"{entries[0].path}: {error}") from None
+
+
+def _entries(path: Path, kind: str) -> Iterator[_Entry]:
+    """Yield the structures of a file, at least one."""
+    if kind == "npz":
+        for batch in read_npz(path, _ARCHIVE_SLICE):
+            yield from (_Entry(path, None, structure) for structure in batch)
+    elif kind == "gdb9":
+        yield from (_Entry(path, *found) for found in read_gdb9(path))
+    elif kind in {"xyz", "extxyz"}:
+        yield from (_Entry(path, *found) for found in read_extxyz(path))
+    else:
+        yield from _ase_entries(path, kind)
 
 
 def _check_format(name: str | None) -> None:
@@ -182,33 +297,35 @@ def _detect(path: Path) -> str:
     return str(kind)
 
 
-def _read_ase(path: Path, kind: str) -> list[_Entry]:
+def _ase_entries(path: Path, kind: str) -> Iterator[_Entry]:
     from ase import Atoms
-    from ase.io import iread
+    from ase.io import iread as ase_iread
 
-    frames: list[Any] = []
-    try:
-        frames.extend(iread(str(path.resolve()), ":", kind, do_not_split_by_at_sign=True))
-    except (*PARSER_ERRORS, zipfile.BadZipFile) as error:
-        cause = str(error) or type(error).__name__
-        raise FileFormatError(
-            f"{path}: ASE cannot read it as {kind!r} after {len(frames)} structures ({cause}); the "
-            "file is damaged or cut short, or of another format: name it with format="
-        ) from error
-    if not frames or not all(isinstance(frame, Atoms) for frame in frames):
-        raise FileFormatError(f"{path}: ASE finds no structure in it, read as {kind!r}")
-    return [(path, None, structure) for structure in _converted(path, frames)]
+    count = 0
+    frames = ase_iread(str(path.resolve()), ":", kind, do_not_split_by_at_sign=True)
+    while True:
+        try:
+            frame = next(frames, None)
+        except (*PARSER_ERRORS, zipfile.BadZipFile) as error:
+            cause = str(error) or type(error).__name__
+            raise FileFormatError(
+                f"{path}: ASE cannot read it as {kind!r} after {count} structures ({cause}); the "
+                "file is damaged or cut short, or of another format: name it with format="
+            ) from error
+        if frame is None and count > 0:
+            return
+        if not isinstance(frame, Atoms):
+            raise FileFormatError(f"{path}: ASE finds no structure in it, read as {kind!r}")
+        try:
+            structure = structure_from_ase(frame, count)
+        except KernchemError as error:
+            raise type(error)(f"{path}: {error}") from None
+        yield _Entry(path, None, structure)
+        count += 1
 
 
-def _converted(path: Path, frames: list[Any]) -> list[Structure]:
-    try:
-        return list(Structures.from_ase(frames))
-    except KernchemError as error:
-        raise type(error)(f"{path}: {error}") from None
-
-
-def _read_folder(folder: Path, kind: str | None) -> list[_Entry]:
-    """Read every structure file of a folder; ``kind`` applies to all of them."""
+def _folder_entries(folder: Path, kind: str | None) -> Iterator[_Entry]:
+    """Yield the structures of all files of a folder; ``kind`` applies to each of them."""
     files = [
         path
         for path in sorted(folder.iterdir())
@@ -221,96 +338,10 @@ def _read_folder(folder: Path, kind: str | None) -> list[_Entry]:
             f"{folder}: there is no structure file in this folder; files with these suffixes are "
             f"read: {', '.join(sorted(_FOLDER_SUFFIXES))}"
         )
-    entries: list[_Entry] = []
     for path in files:
-        entries += _read_entries(path, kind or _detect(path))
-    single = len(entries) == len(files) == len({path for path, *_ in entries})
-    if single and not any("name" in structure.properties for *_, structure in entries):
-        for path, _, structure in entries:
-            structure.properties["name"] = path.name.split(".", maxsplit=1)[0]
-    return entries
-
-
-def _read_npz(path: Path) -> Structures:
-    arrays = _load_arrays(path)
-    numbers = _pick(path, arrays, _NUMBERS, "atomic numbers")
-    positions = _pick(path, arrays, _POSITIONS, "coordinates")
-    if positions.ndim != 3 or positions.shape[2] != 3 or positions.dtype.kind not in "iuf":
-        raise FileFormatError(
-            f"{path}: the coordinates have the shape {positions.shape} and type "
-            f"{positions.dtype}; expected real numbers of shape (structures, atoms, 3)"
-        )
-    n, m = positions.shape[:2]
-    if numbers.shape not in {(m,), (n, m)} or numbers.dtype.kind not in "iuf":
-        raise FileFormatError(
-            f"{path}: the atomic numbers have the shape {numbers.shape} and type {numbers.dtype}; "
-            f"expected whole numbers of shape {(n, m)}, or {(m,)} for all frames alike"
-        )
-    numbers = np.broadcast_to(numbers, (n, m))
-    real = numbers != 0
-    properties, atom_properties = {}, {}
-    for name, values in arrays.items():
-        if values.shape[:1] != (n,):
-            continue
-        if _is_per_atom(name, values.shape, m):
-            atom_properties[name] = values[real]
+        entries = _entries(path, kind or _detect(path))
+        first, second = next(entries), next(entries, None)
+        if second is None:
+            yield first._replace(only_name=path.name.split(".", maxsplit=1)[0])
         else:
-            properties[name] = values
-    try:
-        return Structures(
-            numbers[real],
-            positions[real],
-            np.concatenate([[0], np.cumsum(real.sum(axis=1))]),
-            properties=properties,
-            atom_properties=atom_properties,
-        )
-    except KernchemError as error:
-        raise type(error)(f"{path}: {error}") from None
-
-
-def _load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of an archive; pickled objects, which can run code, are refused."""
-    try:
-        # Opened here, as NumPy leaves a damaged archive open.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise FileFormatError(
-                    f"{path}: this is one array, not an archive; write it with numpy.savez"
-                )
-            return dict(archive.items())
-    except FileFormatError:
-        raise
-    except (*PARSER_ERRORS, zipfile.BadZipFile) as error:
-        cause = str(error) or type(error).__name__
-        raise FileFormatError(
-            f"{path}: it is no readable NumPy archive ({cause}); it is damaged or cut short, or "
-            "holds Python objects: copy it again, or save plain arrays with numpy.savez"
-        ) from error
-
-
-def _pick(
-    path: Path, arrays: dict[str, npt.NDArray[Any]], names: tuple[str, ...], what: str
-) -> npt.NDArray[Any]:
-    """Take the first of several names out of the arrays."""
-    for name in names:
-        if name in arrays:
-            values = arrays.pop(name)
-            if isinstance(values, np.ndarray):
-                return values
-    raise FileFormatError(
-        f"{path}: there are no {what}: expected one of the arrays {', '.join(names)}; the archive "
-        f"holds {', '.join(sorted(arrays)) or 'nothing'}"
-    )
-
-
-def _is_per_atom(name: str, shape: tuple[int, ...], m: int) -> bool:
-    """Return whether an array (n, ...) holds one row per padded atom; see :func:`read`."""
-    if len(shape) < 2 or shape[1] != m:
-        return False
-    name = name.lower()
-    named = any(part in name for part in ("charge", "atom", "force")) or name.startswith("q_")
-    if len(shape) == 2:
-        return named or m not in _TENSOR_WIDTHS
-    tensor = any(part in name for part in ("hess", "polariz", "quadrupole", "stress", "virial"))
-    return named or not (tensor and m in _TENSOR_WIDTHS)
+            yield from itertools.chain((first, second), entries)

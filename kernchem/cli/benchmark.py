@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kernchem.errors import DatasetError, SettingError
-from kernchem.units import ENERGY_UNITS
+from kernchem.cli.inputs import find_dataset, load_dataset, own_properties
+from kernchem.errors import SettingError
 
 if TYPE_CHECKING:
     from kernchem.structures import Structures
 
 __all__ = ["benchmark"]
-
-#: Unit of the energies of the packaged datasets unless another is asked for.
-_DEFAULT_UNIT = "kcal/mol"
 
 
 @click.command()
@@ -44,14 +40,16 @@ _DEFAULT_UNIT = "kcal/mol"
 @click.option(
     "--descriptors",
     metavar="A,B,...",
-    help="cm, cm-eigenspectrum, bob, encoded-bonds, encoded-bonds-3.  [default: all]",
+    help="cm, cm-eigenspectrum, bob, encoded-bonds, encoded-bonds-3, overlap-s, overlap-sp, "
+    "inverse-distances.  [default: the first five]",
 )
 @click.option(
     "--kernels",
     default="auto",
     show_default=True,
     metavar="A,B,...",
-    help="gaussian, laplacian, or auto: what the descriptor recommends.",
+    help="gaussian, laplacian, matern12, matern32, matern52, linear, polynomial, or auto: what the "
+    "descriptor recommends.",
 )
 @click.option(
     "--sizes",
@@ -137,29 +135,17 @@ def _load(
     dataset: str, target: str | None, unit: str | None
 ) -> tuple[Structures, str, str | None, str | None]:
     """Return molecules, target, the baseline that belongs to it, and the target's unit."""
-    from kernchem.datasets import get_dataset, list_datasets
     from kernchem.io import read
 
-    if dataset not in list_datasets():
-        if not Path(dataset).exists():
-            raise DatasetError(
-                f"--dataset {dataset}: there is no such file or folder, and no dataset of that "
-                f"name; datasets: {', '.join(list_datasets())}"
-            )
-        data = read(dataset)
-        if target is None:
-            known = ", ".join(sorted(set(data.properties) - data.per_atom)) or "none"
-            raise SettingError(f"--target is needed with a file; {dataset} holds: {known}")
-        return data, target, None, unit
-    entry = get_dataset(dataset)
-    own = target is None or target == entry.target
-    converts = "unit" in inspect.signature(entry.loader).parameters
-    data = entry.loader(unit=unit) if converts and unit in ENERGY_UNITS else entry.loader()
-    if own and converts and unit is None:
-        unit = _DEFAULT_UNIT
-    if own and converts and unit not in ENERGY_UNITS:
-        raise SettingError(f"--unit {unit}: use one of {', '.join(ENERGY_UNITS)}")
-    return data, target or entry.target, entry.baseline if own else None, unit
+    entry = find_dataset(dataset, "--dataset")
+    if entry is not None:
+        return load_dataset(entry, target, unit)
+    data = read(dataset)
+    if target is None:
+        raise SettingError(
+            f"--target is needed with a file; {dataset} holds: {own_properties(data)}"
+        )
+    return data, target, None, unit
 
 
 def _names(text: str) -> list[str]:

@@ -9,6 +9,9 @@ import click
 
 import kernchem
 from kernchem.cli.benchmark import benchmark
+from kernchem.cli.datasets import datasets
+from kernchem.cli.predict import predict
+from kernchem.cli.train import train
 from kernchem.errors import KernchemError
 
 __all__ = ["main"]
@@ -49,3 +52,6 @@ def main() -> None:
 
 
 main.add_command(benchmark)
+main.add_command(datasets)
+main.add_command(predict)
+main.add_command(train)

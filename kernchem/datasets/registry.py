@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from kernchem.datasets.remote import RemoteFile
 from kernchem.errors import DatasetError
 from kernchem.structures import Structures
 
@@ -30,6 +31,14 @@ class Dataset:
         The property that is learnt unless another is named.
     baseline : str or None
         The property of the cheap method that belongs to ``target``, if there is one.
+    files : tuple of RemoteFile
+        What is downloaded; none for a dataset that comes with kernchem.
+    properties : tuple of (str, str, str)
+        Names, published unit and meaning; the loader converts energies to the unit asked for.
+    citation : str
+        What to cite, with DOI; in ASCII, as terminals and pipes take no more.
+    licence : str
+        As its source states it; empty if it states none.
     """
 
     name: str
@@ -38,6 +47,10 @@ class Dataset:
     n_structures: int
     target: str
     baseline: str | None = None
+    files: tuple[RemoteFile, ...] = ()
+    properties: tuple[tuple[str, str, str], ...] = ()
+    citation: str = ""
+    licence: str = ""
 
 
 def register(dataset: Dataset) -> Dataset:

@@ -1,0 +1,62 @@
+"""How many training molecules the free memory takes."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from kernchem.errors import SettingError
+
+__all__ = ["check_memory", "free_memory", "largest_training_set"]
+
+#: Up to this many molecules the search for hyperparameters holds a matrix of distances as well.
+_SEARCHED = 8000
+_BYTES = 8
+
+
+def free_memory() -> int | None:
+    """Return the bytes that this process may still use, None where nobody tells."""
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        (kilobytes,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+        found.append(1024 * int(kilobytes))
+    except (OSError, ValueError):
+        try:
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        except (AttributeError, OSError, ValueError):
+            pass
+    # A container may have less than the machine.
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        found.append(max(limit - used, 0))
+    except (OSError, ValueError):
+        pass
+    return min(found, default=None)
+
+
+def largest_training_set(free: int) -> int:
+    """Return how many molecules a model can be fitted on in ``free`` bytes."""
+    numbers = free // _BYTES
+    if numbers < 2 * _SEARCHED**2:
+        return math.isqrt(numbers // 2)
+    return math.isqrt(numbers - _SEARCHED**2)
+
+
+def check_memory(n: int, free: int | None, cure: str, *, more: bool = False) -> None:
+    """Raise if the kernel matrix of ``n`` molecules does not fit into ``free`` bytes.
+
+    ``more`` says that there are more molecules than the ``n`` that were counted.
+    """
+    if free is None or n <= largest_training_set(free):
+        return
+    most = largest_training_set(free)
+    # Two leading digits.
+    step = 10 ** max(len(str(most)) - 2, 0)
+    raise SettingError(
+        f"{'more than ' if more else ''}{n} training molecules need a kernel matrix of "
+        f"{_BYTES * n**2 / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free, enough for "
+        f"about {most} molecules; {cure} --n-train {most // step * step}"
+    )

@@ -1,0 +1,133 @@
+"""Files of predictions, written batch by batch: CSV and extended XYZ."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+from kernchem.errors import SettingError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from kernchem.structure import Structure
+    from kernchem.structures import Structures
+
+__all__ = ["CsvWriter", "Writer", "XyzWriter"]
+
+_Array = npt.NDArray[np.float64]
+
+#: Properties that tell a reader which molecule it is.
+_IDENTIFIERS = ("name", "id", "smiles")
+
+
+class Writer(Protocol):
+    """Takes predictions batch by batch."""
+
+    def write(
+        self, batch: Structures, first: int, predicted: _Array, reference: _Array | None
+    ) -> None:
+        """Write a batch whose first molecule has the index ``first`` in the input."""
+
+
+class CsvWriter:
+    """One line per molecule; the first batch decides which columns there are.
+
+    Columns: ``index``, ``formula``, those of ``name``, ``id`` and ``smiles`` that the molecules
+    carry, the prediction, and where there are references ``reference`` and ``residual`` (reference
+    minus prediction). A cell is empty where a number is missing.
+
+    Parameters
+    ----------
+    stream : text file
+        Where to write.
+    name : str
+        Heading of the predictions.
+    """
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._stream, self._name = stream, name
+        self._writer = csv.writer(stream, lineterminator="\n")
+        self._identifiers: list[str] | None = None
+        self._compared = False
+
+    def write(
+        self, batch: Structures, first: int, predicted: _Array, reference: _Array | None
+    ) -> None:
+        """Write a batch whose first molecule has the index ``first`` in the input."""
+        if self._identifiers is None:
+            self._begin(batch, compared=reference is not None)
+        missing = np.full(len(batch), np.nan)
+        for k, molecule in enumerate(batch):
+            row: list[Any] = [first + k, molecule.formula]
+            row += [molecule.properties.get(name, "") for name in self._identifiers or ()]
+            row.append(_cell(predicted[k]))
+            if self._compared:
+                truth = (missing if reference is None else reference)[k]
+                row += [_cell(truth), _cell(truth - predicted[k])]
+            self._writer.writerow(row)
+        self._stream.flush()
+
+    def _begin(self, batch: Structures, *, compared: bool) -> None:
+        self._identifiers = [
+            name for name in _IDENTIFIERS if name in set(batch.properties) - batch.per_atom
+        ]
+        self._compared = compared
+        header = ["index", "formula", *self._identifiers, self._name]
+        header += ["reference", "residual"] if compared else []
+        if len(set(header)) < len(header):
+            raise SettingError(f"--name {self._name}: another column has this name; choose another")
+        self._writer.writerow(header)
+
+
+class XyzWriter:
+    """The molecules as they came, with the prediction as one more property.
+
+    Parameters
+    ----------
+    stream : text file
+        Where to write.
+    name : str
+        Name of the property.
+    """
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._stream, self._name = stream, name
+
+    def write(
+        self, batch: Structures, first: int, predicted: _Array, reference: _Array | None
+    ) -> None:
+        """Write a batch whose first molecule has the index ``first`` in the input."""
+        from ase.io.extxyz import write_xyz
+
+        if self._name in batch.properties:
+            raise SettingError(
+                f"the molecules carry a property {self._name!r} already; choose another name for "
+                "the predictions with --name"
+            )
+        for molecule, value in zip(batch, predicted, strict=True):
+            atoms = _atoms(molecule)
+            atoms.info[self._name] = float(value)
+            write_xyz(self._stream, atoms)
+
+
+def _atoms(molecule: Structure) -> Atoms:
+    """Return ASE's object without the values that a batch fills in where a molecule has none."""
+    atoms = molecule.to_ase()
+    for name, value in molecule.properties.items():
+        blank = value is None or (isinstance(value, str) and not value)
+        if blank or (np.ndim(value) == 0 and isinstance(value, float) and np.isnan(value)):
+            del atoms.info[name]
+    for name, values in molecule.atom_properties.items():
+        # A line of text holds one row of numbers.
+        if values.ndim > 2:
+            del atoms.arrays[name]
+            atoms.set_array(name, values.reshape(len(values), -1))
+    return atoms
+
+
+def _cell(value: float) -> str:
+    return "" if np.isnan(value) else repr(float(value))

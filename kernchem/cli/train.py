@@ -1,0 +1,196 @@
+"""``kernchem train``: fit a model to a file of molecules and save it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kernchem.cli.parity import check_figure_name, write_parity
+from kernchem.cli.progress import interruptible, working
+from kernchem.errors import KernchemWarning, SettingError
+
+if TYPE_CHECKING:
+    from kernchem.cli.sample import Sample
+
+__all__ = ["train"]
+
+
+@click.command()
+@click.argument("file", metavar="FILE")
+@click.option(
+    "--target",
+    metavar="NAME",
+    help="Property that is learnt.  [default: a dataset's own; needed with a file]",
+)
+@click.option(
+    "--baseline",
+    metavar="NAME",
+    multiple=True,
+    help="Property of a cheaper method; the difference to it is learnt. May be given several "
+    "times.",
+)
+@click.option(
+    "--descriptor",
+    default="encoded-bonds-3",
+    show_default=True,
+    metavar="NAME",
+    help="One of those of kernchem benchmark; a wrong name lists them.",
+)
+@click.option(
+    "--kernel",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="One of those of kernchem benchmark; auto is what the descriptor recommends.",
+)
+@click.option(
+    "--alpha",
+    default="loo",
+    show_default=True,
+    metavar="NUMBER",
+    help="Regulariser relative to the kernel's mean diagonal; loo chooses it by the leave-one-out "
+    "error.",
+)
+@click.option(
+    "--composition/--no-composition",
+    default=None,
+    help="Fit the numbers of atoms of each element beside the kernel.  [default: yes]",
+)
+@click.option(
+    "--n-train", type=int, metavar="N", help="Learn from N molecules drawn at random."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of this draw.")
+@click.option("--skip-missing", is_flag=True, help="Leave out molecules without target or baseline.")
+@click.option(
+    "--unit",
+    help="Unit of the target. A dataset is loaded in it; for a file it is a label, nothing is "
+    "converted.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="MODEL",
+    help="File of the model, e.g. model.kc; an older one is replaced at the end.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Figure of the leave-one-out predictions, .png, .pdf or .svg.  [default: the model's name "
+    "with .png]",
+)
+@click.option("--no-plot", is_flag=True, help="Write no figure.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@click.pass_context
+def train(
+    context: click.Context,
+    *,
+    file: str,
+    target: str | None,
+    baseline: tuple[str, ...],
+    descriptor: str,
+    kernel: str,
+    alpha: str,
+    composition: bool | None,
+    n_train: int | None,
+    seed: int,
+    skip_missing: bool,
+    unit: str | None,
+    out: Path,
+    plot: Path | None,
+    no_plot: bool,
+    quiet: bool,
+) -> None:
+    """Fit a model to molecules and save it.
+
+    FILE is a file or folder of structures that kernchem.read understands, such as extended XYZ, or
+    the name of a dataset. It is read piece by piece and may be larger than the memory.
+    """
+    from kernchem.cli.sample import draw
+    from kernchem.cli.summary import Summary
+    from kernchem.model_files import save
+
+    model = _model(descriptor, kernel, _alpha(alpha), composition, baseline)
+    figure = None if no_plot else plot or out.with_suffix(".png")
+    _check_outputs(out, figure, no_plot=no_plot and plot is not None)
+    with interruptible(context):
+        with working(f"reading {file}", shown=not quiet) as advance:
+            sample = draw(
+                file,
+                target,
+                baseline,
+                unit,
+                n_train=n_train,
+                seed=seed,
+                skip_missing=skip_missing,
+                advance=advance,
+            )
+        with working(f"fitting {len(sample.labels)} molecules", shown=not quiet):
+            told = _fit(model, sample)
+        save(model, out, target=sample.target, unit=sample.unit)
+        summary = Summary(model, sample, descriptor)
+        if figure is not None:
+            summary.plot(figure)
+    if not quiet:
+        summary.print(told)
+        where = f"Model: {out}" if figure is None else f"Model: {out}, figure: {figure}"
+        click.echo(where)
+
+
+def _model(
+    descriptor: str,
+    kernel: str,
+    alpha: Any,
+    composition: bool | None,
+    baseline: tuple[str, ...],
+) -> Any:
+    from kernchem.benchmark.candidates import list_candidates
+    from kernchem.models import KRR, DeltaLearner
+
+    parts = list_candidates([descriptor], [kernel])[1].parts
+    assert parts is not None  # the first candidate is the reference, the second has parts
+    own = "auto" if composition is None else composition
+    model = KRR(parts[1], descriptor=parts[0], alpha=alpha, composition=own)
+    if not baseline:
+        return model
+    return DeltaLearner(model, baseline[0] if len(baseline) == 1 else list(baseline))
+
+
+def _alpha(text: str) -> Any:
+    if text == "loo":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise SettingError(f"--alpha {text}: use a positive number or loo") from None
+
+
+def _check_outputs(out: Path, figure: Path | None, *, no_plot: bool) -> None:
+    """Raise, before anything is computed, if the results could not be written."""
+    if no_plot:
+        raise SettingError("--plot and --no-plot exclude each other; leave one out")
+    for path in (out, *([] if figure is None else [figure])):
+        if not path.parent.is_dir():
+            raise SettingError(f"{path}: there is no folder {path.parent}; make it first")
+    if figure is not None:
+        check_figure_name(figure)
+
+
+def _fit(model: Any, sample: Sample) -> list[str]:
+    """Fit the model and return the warnings that were given."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", KernchemWarning)
+        model.fit(sample.structures, sample.labels)
+    told = []
+    for message in caught:
+        if issubclass(message.category, KernchemWarning):
+            told.append(str(message.message))
+        else:
+            warnings.warn_explicit(
+                message.message, message.category, message.filename, message.lineno
+            )
+    return told

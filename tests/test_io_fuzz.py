@@ -1,0 +1,166 @@
+"""Damaged and hostile files: structures or an error of kernchem's own, and never much memory."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import struct
+import tracemalloc
+import warnings
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.lib import format as npy
+from numpy.testing import assert_array_equal
+
+from kernchem import _npz, _xyz
+from kernchem.errors import (
+    FileFormatError,
+    PropertyError,
+    StructureError,
+)
+from kernchem.io import iread, read
+from kernchem.structures import Structures
+
+#: UnknownElementError is a StructureError.
+TYPED = (FileFormatError, StructureError, PropertyError)
+
+fuzz = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+GDB9 = (
+    "3\n"
+    "gdb 3\t799.58\t437.90\t282.94\t1.8511\t6.31\t-0.2928\t0.0687\t0.3615\t19.0002\t0.021375\t"
+    "-76.404702\t-76.401867\t-76.400922\t-76.422349\t6.002\t\n"
+    "O\t-0.0343604951\t 0.9775395708\t 7.6*^-3\t-0.589706\n"
+    "H\t 0.0647664923\t 2.05721*^-2\t 1.5346E-3\t 0.294853\n"
+    "H\t 0.8717903737\t 1.3007924048\t 6.9*^-4\t 0.294853\n"
+    "1671.4222\t3803.6305\t3907.698\n"
+    "O\tO\t\n"
+    "InChI=1S/H2O/h1H2\tInChI=1S/H2O/h1H2\n"
+)
+EXTXYZ = (
+    "2\n"
+    'Properties=species:S:1:pos:R:3:forces:R:3:q:R:1 energy=-7.25 smiles="F" pbc="F F F" '
+    'stress="1 0 0 0 1 0 0 0 1" d="0.1 0.2 0.3" label={a b}\n'
+    "F 0.0 0.0 0.0 0.0 0.0 0.0 -0.4\n"
+    "H 0.0 0.0 0.92 0.0 0.0 0.0 0.4\n"
+    "3\n"
+    "energy=-10.5 tag=T charge=1 multiplicity=2\n"
+    "O 0.0 0.0 0.1192\n"
+    "H 0.0 0.7632 -0.4770\n"
+    "H 0.0 -0.7632 -0.4770\n"
+    "1\n"
+    'Lattice="3 0 0 0 3 0 0 0 3" energy=1e2\n'
+    "Ar 0.5 0.5 0.5\n"
+    "VEC1 4 0 0\n"
+)
+#: Words that parsers are known to stumble over.
+WORDS = (
+    "nan", "-inf", "1e400", "1e-400", "-0", "0", "00", "99999999999999999999", "2147483648", "0x1f",
+    "1_0", "\u0663", "\u00bd", "*^", "1*^5", "1d5", "T", "=", "a=", "=b", '"', "'", "\\", "{", "[", "_JSON {",
+    '_JSON="[[1],[2,3]]"', '"_JSON {}"', '"_JSON [null]"', "Properties=", "Properties=species:S:1",
+    "Properties=pos:R:3:species:S:1", "Properties=species:S:1:pos:R:3:q:X:1", "Properties=Z:I:1:pos:R:3",
+    "Properties=species:S:1:pos:R:3:move_mask:L:2", "Lattice=1", 'Lattice="0 0 0 0 0 0 0 0 0"',
+    'Lattice="a b c"', "pbc=maybe", 'pbc="T T"', "charge=x", "charge=nan", "multiplicity=1.5",
+    "energy=", "forces=1", "numbers=1", "positions=1", "stress=1", "name=1", "comment=2", "VEC1", "VEC9",
+    "X", "Uuo", "h", "\x00", "\ufeff", "\u2028", "\r", "\x1c", "gdb", "#",
+)  # fmt: skip
+
+
+def assert_structures_or_typed_error(path, content, **options):
+    """Read what was written; return the structures, or None after one of kernchem's errors."""
+    path.write_bytes(content)
+    try:
+        with warnings.catch_warnings():
+            # ASE and NumPy tell of what they doubt; only exceptions count.
+            warnings.simplefilter("ignore")
+            batch = read(path, **options)
+    except TYPED as error:
+        assert path.name in str(error)  # noqa: PT017
+        return None
+    assert isinstance(batch, Structures)
+    assert np.isfinite(batch.positions).all()
+    assert len(batch) > 0
+    return batch
+
+
+@st.composite
+def damaged(draw, original):
+    """A text with words, lines or bytes changed, taken out, put in, repeated or cut off."""
+    lines = original.splitlines(keepends=True)
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(lines) - 1))
+        change = draw(st.sampled_from(["word", "insert", "line", "drop", "repeat", "swap"]))
+        words = lines[at].rstrip("\n").split(" ") or [""]
+        where = draw(st.integers(0, len(words) - 1))
+        if change in {"word", "insert"}:
+            new = draw(st.sampled_from(WORDS) | st.text(max_size=6))
+            words[where : where + (change == "word")] = [new]
+            lines[at] = " ".join(words) + "\n"
+        elif change == "line":
+            lines.insert(at, draw(st.sampled_from(WORDS) | st.text(max_size=30)) + "\n")
+        elif change == "drop" and len(lines) > 1:
+            del lines[at]
+        elif change == "repeat":
+            lines.insert(at, lines[at])
+        else:
+            other = draw(st.integers(0, len(lines) - 1))
+            lines[at], lines[other] = lines[other], lines[at]
+    return flip_and_cut(draw, "".join(lines).encode())
+
+
+def flip_and_cut(draw, content):
+    """Flip bits, put bytes in, and cut the end off, each or none of them."""
+    content = bytearray(content)
+    for _ in range(draw(st.integers(0, 2))):
+        if content:
+            at = draw(st.integers(0, len(content) - 1))
+            content[at] ^= 1 << draw(st.integers(0, 7))
+    if draw(st.integers(0, 4)) == 0:
+        at = draw(st.integers(0, len(content)))
+        content[at:at] = draw(st.binary(max_size=8))
+    if draw(st.integers(0, 4)) == 0:
+        del content[draw(st.integers(0, len(content))) :]
+    return bytes(content)
+
+
+# -- text ------------------------------------------------------------------------------------------
+
+
+@fuzz
+@given(damaged(EXTXYZ))
+def test_extxyz(tmp_path, content):
+    assert_structures_or_typed_error(tmp_path / "x.xyz", content)
+
+
+@fuzz
+@given(damaged(GDB9))
+def test_gdb9(tmp_path, content):
+    assert_structures_or_typed_error(tmp_path / "x.xyz", content, format="gdb9")
+
+
+@fuzz
+@given(
+    st.binary(max_size=60) | st.text(max_size=60).map(str.encode),
+    st.sampled_from(["x.xyz", "x.npz", "x.xyz.gz", "x.xyz.xz", "x.xyz.bz2"]),
+)
+def test_any_bytes(tmp_path, content, name):
+    assert_structures_or_typed_error(tmp_path / name, content)
+
+
+PACKED = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@fuzz
+@given(st.sampled_from(sorted(PACKED)), st.data())
+def test_packed_text(tmp_path, suffix, data):
+    text = data.draw(st.sampled_from([GDB9, EXTXYZ]))
+    content = flip_and_cut(data.draw, PACKED[suffix](text.encode()))
+    assert_structures_or_typed_error(tmp_path / f"x.xyz{suffix}", content)
