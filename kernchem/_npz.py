@@ -147,9 +147,7 @@ def _refuse_bomb(path: Path, members: list[zipfile.ZipInfo]) -> None:
         )
 
 
-def _load(
-    path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo
-) -> npt.NDArray[Any] | None:
+def _load(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any] | None:
     """Return one array, mapped where that is possible; None for a member that is no array."""
     with archive.open(member) as stream:
         if stream.read(len(npy.MAGIC_PREFIX)) != npy.MAGIC_PREFIX:

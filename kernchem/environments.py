@@ -50,7 +50,7 @@ class AtomFeatures:
 
     def _key(self) -> tuple[Any, ...]:
         # Adding zero turns -0.0, which equals 0.0 but has other bytes, into 0.0.
-        return self.numbers.tobytes(), self.values.shape, (self.values + 0.0).tobytes()
+        return self.numbers.tobytes(), (self.values + 0.0).tobytes()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AtomFeatures) and self._key() == other._key()

@@ -7,8 +7,7 @@ it is made.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
@@ -17,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem._columns import atom_column, objects, value_column
+from kernchem._ragged import Ragged, frozen
 from kernchem._validation import real_numbers, short, whole_numbers
-from kernchem.elements import MAX_ATOMIC_NUMBER
-from kernchem.errors import PropertyError, StructureError, UnknownElementError
+from kernchem.errors import PropertyError, StructureError
 from kernchem.neighbors import find_contact, find_flat_cell
 from kernchem.structure import Structure, structure_from_ase
 
@@ -36,7 +35,7 @@ _CURE = (
 )
 
 
-class Structures(Sequence[Structure]):
+class Structures(Ragged[Structure]):
     """Immutable batch of molecules or materials.
 
     The atoms of all structures lie behind each other in flat arrays; structure ``k`` owns the rows
@@ -92,6 +91,12 @@ class Structures(Sequence[Structure]):
     ('H2O', [6, 1, 1, 1, 1])
     """
 
+    _selectors = ", or by a property's name"
+    _not_numbers = (
+        "structures are not numbers: put a descriptor before an estimator that works on arrays, "
+        "e.g. make_pipeline(CoulombMatrix(), estimator)"
+    )
+
     def __init__(
         self,
         numbers: npt.ArrayLike,
@@ -105,23 +110,23 @@ class Structures(Sequence[Structure]):
         properties: Mapping[str, npt.ArrayLike] | None = None,
         atom_properties: Mapping[str, npt.ArrayLike] | None = None,
     ) -> None:
-        self.numbers: npt.NDArray[np.int64] = _frozen(whole_numbers(numbers, "numbers"))
-        self.positions: npt.NDArray[np.float64] = _frozen(real_numbers(positions, "positions"))
-        self.offsets: npt.NDArray[np.int64] = _frozen(whole_numbers(offsets, "offsets"))
+        self.numbers = frozen(whole_numbers(numbers, "numbers"))
+        self.positions: npt.NDArray[np.float64] = frozen(real_numbers(positions, "positions"))
+        self.offsets = frozen(whole_numbers(offsets, "offsets"))
         self.cells: npt.NDArray[np.float64] | None = None
         self.pbc: npt.NDArray[np.bool_] | None = None
         if cells is not None:
-            self.cells = _frozen(real_numbers(cells, "cells"))
+            self.cells = frozen(real_numbers(cells, "cells"))
             nowhere = np.zeros((*self.cells.shape[:1], 3), dtype=bool)
-            self.pbc = _frozen(nowhere if pbc is None else np.array(pbc, dtype=bool))
+            self.pbc = frozen(nowhere if pbc is None else np.array(pbc, dtype=bool))
         elif pbc is not None and np.any(pbc):
             raise StructureError("pbc was given without cells; pass cells of shape (n, 3, 3) too")
-        self.charge = None if charge is None else _frozen(real_numbers(charge, "charge"))
+        self.charge = None if charge is None else frozen(real_numbers(charge, "charge"))
         self.multiplicity = (
-            None if multiplicity is None else _frozen(whole_numbers(multiplicity, "multiplicity"))
+            None if multiplicity is None else frozen(whole_numbers(multiplicity, "multiplicity"))
         )
-        per_structure = {k: _frozen(_as_column(v, k)) for k, v in (properties or {}).items()}
-        per_atom = {k: _frozen(_as_column(v, k)) for k, v in (atom_properties or {}).items()}
+        per_structure = {k: frozen(_as_column(v, k)) for k, v in (properties or {}).items()}
+        per_atom = {k: frozen(_as_column(v, k)) for k, v in (atom_properties or {}).items()}
         self.per_atom = frozenset(per_atom)
         self.properties: Mapping[str, npt.NDArray[Any]] = MappingProxyType(per_structure | per_atom)
         both = self.per_atom.intersection(per_structure)
@@ -137,9 +142,9 @@ class Structures(Sequence[Structure]):
         self = object.__new__(cls)
         for name in ("numbers", "positions", "offsets", "cells", "pbc", "charge", "multiplicity"):
             value = fields[name]
-            setattr(self, name, value if value is None else _frozen(value))
+            setattr(self, name, value if value is None else frozen(value))
         self.per_atom = frozenset(fields["per_atom"])
-        properties = {name: _frozen(values) for name, values in fields["properties"].items()}
+        properties = {name: frozen(values) for name, values in fields["properties"].items()}
         self.properties = MappingProxyType(properties)
         return self
 
@@ -332,24 +337,6 @@ class Structures(Sequence[Structure]):
 
     # -- what scikit-learn and NumPy ask of a sequence of samples ------------------------------
 
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def shape(self) -> tuple[int]:
-        """Number of structures, as a shape."""
-        return (len(self),)
-
-    @property
-    def sizes(self) -> npt.NDArray[np.int64]:
-        """Number of atoms of each structure, array (n,)."""
-        return np.diff(self.offsets)
-
-    @property
-    def elements(self) -> tuple[int, ...]:
-        """Atomic numbers that occur, ascending."""
-        return tuple(int(number) for number in np.unique(self.numbers))
-
     @overload
     def __getitem__(self, key: int) -> Structure: ...
     @overload
@@ -361,31 +348,10 @@ class Structures(Sequence[Structure]):
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             return self._property(key)
-        if isinstance(key, tuple):
-            if len(key) != 2 or key[1] is not Ellipsis:
-                raise IndexError(f"structures have one axis; select several by a list: {[*key]}")
-            key = key[0]
-        if isinstance(key, slice):
-            return self._take(np.arange(len(self))[key])
-        try:
-            index = operator.index(key)
-        except TypeError:
-            return self._take(self._rows(key))
-        return self._item(index)
+        return super().__getitem__(key)
 
     def __contains__(self, item: object) -> bool:
         return item in self.properties if isinstance(item, str) else super().__contains__(item)
-
-    def __iter__(self) -> Iterator[Structure]:
-        return (self._item(index) for index in range(len(self)))
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[np.object_]:
-        if dtype is not None and np.dtype(dtype) != np.dtype(object):
-            raise StructureError(
-                "structures are not numbers: put a descriptor before an estimator that works on "
-                "arrays, e.g. make_pipeline(CoulombMatrix(), estimator)"
-            )
-        return objects(list(self))
 
     def __repr__(self) -> str:
         from kernchem.elements import symbol
@@ -413,32 +379,12 @@ class Structures(Sequence[Structure]):
                 f"there is no property {name!r}; the structures carry: {known}"
             ) from None
 
-    def _rows(self, key: Any) -> npt.NDArray[np.int64]:
-        rows = np.asarray(key)
-        if rows.dtype == bool:
-            if rows.shape != (len(self),):
-                raise IndexError(
-                    f"a mask of shape {rows.shape} cannot select from {len(self)} structures"
-                )
-            return np.flatnonzero(rows)
-        if rows.size == 0:
-            return np.zeros(0, dtype=np.int64)
-        if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
-            raise IndexError(
-                "structures are selected by a number, a slice, a mask, a list of numbers, or a "
-                f"property's name; got {key!r}"
-            )
-        n = len(self)
-        if rows.min() < -n or rows.max() >= n:
-            wrong = rows.max() if rows.max() >= n else rows.min()
-            raise IndexError(f"index {wrong} is out of range for {n} structures")
-        return rows.astype(np.int64) % n
-
-    def _take(self, rows: npt.NDArray[np.int64]) -> Structures:
-        starts, sizes = self.offsets[rows], self.sizes[rows]
-        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        atoms = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
-
+    def _selection(
+        self,
+        rows: npt.NDArray[np.int64],
+        atoms: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.int64],
+    ) -> Structures:
         def at(values: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
             return None if values is None else values[rows]
 
@@ -457,20 +403,15 @@ class Structures(Sequence[Structure]):
             },
         )
 
-    def _item(self, index: int) -> Structure:
-        n = len(self)
-        if not -n <= index < n:
-            raise IndexError(f"index {index} is out of range for {n} structures")
-        index %= n
-        atoms = slice(self.offsets[index], self.offsets[index + 1])
+    def _single(self, row: int, atoms: slice) -> Structure:
         return Structure(
             self.numbers[atoms],
             self.positions[atoms],
-            cell=None if self.cells is None else self.cells[index],
-            pbc=None if self.pbc is None else self.pbc[index],
-            charge=None if self.charge is None else float(self.charge[index]),
-            multiplicity=None if self.multiplicity is None else int(self.multiplicity[index]),
-            properties={k: v[index] for k, v in self.properties.items() if k not in self.per_atom},
+            cell=None if self.cells is None else self.cells[row],
+            pbc=None if self.pbc is None else self.pbc[row],
+            charge=None if self.charge is None else float(self.charge[row]),
+            multiplicity=None if self.multiplicity is None else int(self.multiplicity[row]),
+            properties={k: v[row] for k, v in self.properties.items() if k not in self.per_atom},
             atom_properties={name: self.properties[name][atoms] for name in sorted(self.per_atom)},
         )
 
@@ -478,13 +419,7 @@ class Structures(Sequence[Structure]):
 
     def _check(self) -> None:
         self._check_shapes()
-        bad = np.flatnonzero((self.numbers < 1) | (self.numbers > MAX_ATOMIC_NUMBER))
-        if len(bad):
-            k, i = self._locate(bad[0])
-            raise UnknownElementError(
-                f"structure {k}: atom {i} has atomic number {self.numbers[bad[0]]}, which is no "
-                f"element; use 1 (H) to {MAX_ATOMIC_NUMBER}"
-            )
+        self._check_numbers()
         bad = np.flatnonzero(~np.isfinite(self.positions).all(axis=1))
         if len(bad):
             k, i = self._locate(bad[0])
@@ -518,13 +453,7 @@ class Structures(Sequence[Structure]):
             )
 
     def _check_shapes(self) -> None:
-        if self.offsets.ndim != 1 or len(self.offsets) == 0 or self.offsets[0] != 0:
-            raise StructureError("offsets must be a 1-D array that starts with 0")
-        empty = np.flatnonzero(np.diff(self.offsets) <= 0)
-        if len(empty):
-            raise StructureError(
-                f"structure {int(empty[0])} has no atoms; drop it before making the batch"
-            )
+        self._check_offsets()
         n, n_atoms = len(self), int(self.offsets[-1])
         expected = [
             ("numbers", self.numbers, (n_atoms,)),
@@ -547,11 +476,6 @@ class Structures(Sequence[Structure]):
                     f"property {name!r} has {len(values)} rows for {rows} {kind}; "
                     f"give one row for each"
                 )
-
-    def _locate(self, atom: np.int64) -> tuple[int, int]:
-        """Return the structure that owns a row, and the atom's number within it."""
-        k = int(np.searchsorted(self.offsets, atom, side="right")) - 1
-        return k, int(atom - self.offsets[k])
 
 
 def as_structures(X: Any) -> Structures:
@@ -630,8 +554,3 @@ def _as_column(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
             "as an array of objects"
         ) from None
     return array if array.ndim else array[None]
-
-
-def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    array.flags.writeable = False
-    return array

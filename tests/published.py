@@ -29,6 +29,17 @@ METHANE = (
 )
 
 
+#: The published free atoms: element, zero-point energy, U at 0 K and at 298.15 K, H and G at
+#: 298.15 K (hartree), heat capacity (cal/mol/K).
+ATOMREF = """\
+   H     0.000000     -0.500273      -0.498857       -0.497912       -0.510927       2.981
+   C     0.000000    -37.846772     -37.845355      -37.844411      -37.861317       2.981
+   N     0.000000    -54.583861     -54.582445      -54.581501      -54.598897       2.981
+   O     0.000000    -75.064579     -75.063163      -75.062219      -75.079532       2.981
+   F     0.000000    -99.718730     -99.717314      -99.716370      -99.733544       2.981
+"""
+
+
 def gdb9_record(number, name):
     """One of ASE's molecules as a record of GDB-9; its labels are ``number + 0.01 * column``."""
     atoms = molecule(name)
@@ -200,6 +211,10 @@ class Server(ThreadingHTTPServer):
         Whether parts are sent; whether If-Range is obeyed; whether answers carry an entity tag.
     content_range : str or None
         What an answer says of the part that it sends, instead of the truth.
+    tag : str
+        What stands before the quotes of an entity tag.
+    headers : dict
+        More headers of answers with content.
     length : bool
         Whether answers tell how long they are.
     requests : list of dict
@@ -212,7 +227,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files, self.requests, self.breaks, self.statuses = {}, [], [], []
         self.ranges = self.if_range = self.marks = self.length = True
-        self.content_range = None
+        self.content_range, self.tag, self.headers = None, "", {}
         self.delay = 0.0
         self.released = threading.Event()
 
@@ -239,8 +254,9 @@ class _Handler(BaseHTTPRequestHandler):
         if content is None:
             self.answer(404, b"<html>not here</html>", {})
             return
-        tag = f'"{hash(content):x}"'
+        tag = f'{server.tag}"{hash(content):x}"'
         headers = {"ETag": tag} if server.marks else {}
+        headers |= server.headers
         asked = self.headers.get("Range") if server.ranges else None
         if asked and server.if_range and self.headers.get("If-Range", tag) != tag:
             asked = None

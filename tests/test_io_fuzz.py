@@ -3,13 +3,10 @@
 import bz2
 import gzip
 import io
-import json
 import lzma
-import struct
 import tracemalloc
 import warnings
 import zipfile
-import zlib
 
 import numpy as np
 import pytest
@@ -18,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.lib import format as npy
 from numpy.testing import assert_array_equal
 
-from kernchem import _npz, _xyz
+from kernchem import _npz
 from kernchem.errors import (
     FileFormatError,
     PropertyError,
@@ -64,13 +61,15 @@ EXTXYZ = (
 #: Words that parsers are known to stumble over.
 WORDS = (
     "nan", "-inf", "1e400", "1e-400", "-0", "0", "00", "99999999999999999999", "2147483648", "0x1f",
-    "1_0", "\u0663", "\u00bd", "*^", "1*^5", "1d5", "T", "=", "a=", "=b", '"', "'", "\\", "{", "[", "_JSON {",
+    "1_0", "\u0663", "\u00bd", "*^", "1*^5", "1d5", "T", "=", "a=", "=b", '"', "'", "\\", "{",
+    "[", "_JSON {",
     '_JSON="[[1],[2,3]]"', '"_JSON {}"', '"_JSON [null]"', "Properties=", "Properties=species:S:1",
-    "Properties=pos:R:3:species:S:1", "Properties=species:S:1:pos:R:3:q:X:1", "Properties=Z:I:1:pos:R:3",
+    "Properties=pos:R:3:species:S:1", "Properties=species:S:1:pos:R:3:q:X:1",
+    "Properties=Z:I:1:pos:R:3",
     "Properties=species:S:1:pos:R:3:move_mask:L:2", "Lattice=1", 'Lattice="0 0 0 0 0 0 0 0 0"',
     'Lattice="a b c"', "pbc=maybe", 'pbc="T T"', "charge=x", "charge=nan", "multiplicity=1.5",
-    "energy=", "forces=1", "numbers=1", "positions=1", "stress=1", "name=1", "comment=2", "VEC1", "VEC9",
-    "X", "Uuo", "h", "\x00", "\ufeff", "\u2028", "\r", "\x1c", "gdb", "#",
+    "energy=", "forces=1", "numbers=1", "positions=1", "stress=1", "name=1", "comment=2", "VEC1",
+    "VEC9", "X", "Uuo", "h", "\x00", "\ufeff", "\u2028", "\r", "\x1c", "gdb", "#",
 )  # fmt: skip
 
 
@@ -164,3 +163,139 @@ def test_packed_text(tmp_path, suffix, data):
     text = data.draw(st.sampled_from([GDB9, EXTXYZ]))
     content = flip_and_cut(data.draw, PACKED[suffix](text.encode()))
     assert_structures_or_typed_error(tmp_path / f"x.xyz{suffix}", content)
+
+
+# -- NumPy archives --------------------------------------------------------------------------------
+
+
+def archive(compressed=False, **changed):
+    """The bytes of an archive of two molecules; arrays can be changed, added, or None."""
+    arrays = {
+        "Z": np.array([[8, 1, 1], [1, 1, 0]]),
+        "R": np.array(
+            [[[0, 0, 0.1], [0, 0.8, -0.5], [0, -0.8, -0.5]], [[0, 0, 0], [0, 0, 0.7], [0, 0, 0]]]
+        ),
+        "energy": np.array([-10.0, -1.0]),
+        "q": np.arange(6.0).reshape(2, 3),
+    }
+    arrays = {name: value for name, value in (arrays | changed).items() if value is not None}
+    stream = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(stream, **arrays)
+    return stream.getvalue()
+
+
+@settings(fuzz, max_examples=400)
+@given(st.booleans(), st.data())
+def test_npz(tmp_path, compressed, data):
+    content = flip_and_cut(data.draw, archive(compressed))
+    assert_structures_or_typed_error(tmp_path / "x.npz", content)
+
+
+@fuzz
+@given(
+    st.sampled_from(["Z", "R", "energy", "q"]),
+    st.sampled_from(["f8", "i8", "i2", "U3", "S2", "c16", "?", "M8[s]", ">f4"]),
+    st.lists(st.integers(0, 4), max_size=4),
+)
+def test_npz_with_an_array_of_another_kind(tmp_path, name, dtype, shape):
+    changed = {name: np.zeros(shape, dtype=dtype)}
+    assert_structures_or_typed_error(tmp_path / "x.npz", archive(**changed))
+
+
+def test_pickled_objects_are_refused(tmp_path):
+    objects = np.array([{"a": 1}, {"b": 2}], dtype=object)
+    assert assert_structures_or_typed_error(tmp_path / "x.npz", archive(Z=objects)) is None
+
+
+def raw_archive(path, header, body=b"", name="R.npy", compression=zipfile.ZIP_STORED):
+    """An archive whose array has a header of our own making."""
+    stream = io.BytesIO()
+    npy.write_array_header_2_0(stream, header)
+    with zipfile.ZipFile(path, "w", compression) as zf:
+        zf.writestr(name, stream.getvalue() + body)
+        numbers = io.BytesIO()
+        np.save(numbers, np.array([1, 1]))
+        zf.writestr("Z.npy", numbers.getvalue())
+
+
+def peak_memory(function):
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("shape", [(10**12, 2, 3), (10**6, 10**6, 3), (2**62, 2, 3), (-1, 2, 3)])
+def test_a_header_that_claims_too_much(tmp_path, shape):
+    path = tmp_path / "x.npz"
+    raw_archive(path, {"descr": "<f8", "fortran_order": False, "shape": shape}, bytes(96))
+
+    def attempt():
+        with pytest.raises(FileFormatError, match=r"x\.npz"):
+            read(path)
+
+    assert peak_memory(attempt) < 10_000_000
+
+
+def test_a_decompression_bomb(tmp_path, monkeypatch):
+    monkeypatch.setattr(_npz, "_HARMLESS", 2**20)
+    path, n = tmp_path / "x.npz", 100_000
+    header = {"descr": "<f8", "fortran_order": False, "shape": (n, 2, 3)}
+    raw_archive(path, header, bytes(48 * n), compression=zipfile.ZIP_DEFLATED)
+
+    def attempt():
+        with pytest.raises(FileFormatError, match=r"x\.npz: its arrays claim 48\d+ bytes"):
+            read(path)
+
+    assert peak_memory(attempt) < 1_000_000
+
+
+def test_members_outside_of_the_archive(tmp_path):
+    """Nothing is unpacked to disk, whatever a member is called."""
+    folder = tmp_path / "inner"
+    folder.mkdir()
+    header = {"descr": "<f8", "fortran_order": False, "shape": (1, 2, 3)}
+    body = np.array([[[0, 0, 0], [0, 0, 0.7]]], dtype=float).tobytes()
+    raw_archive(folder / "x.npz", header, body, name="../../R.npy")
+    assert_structures_or_typed_error(folder / "y.npz", (folder / "x.npz").read_bytes())
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["inner", "x.npz", "y.npz"]
+
+
+# -- batches ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["x.xyz", "x.xyz.gz", "x.npz"])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_batches_hold_what_the_whole_file_does(tmp_path, name, size):
+    path = tmp_path / name
+    if name == "x.npz":
+        path.write_bytes(archive())
+    else:
+        text = b"".join(b"1\nenergy=%d\nAr 0 0 0.5\n" % k for k in range(6))
+        path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    whole, batches = read(path), list(iread(path, batch=size))
+    assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
+    assert sum(len(batch) for batch in batches) == len(whole)
+    for key in ("numbers", "positions"):
+        assert_array_equal(np.concatenate([getattr(b, key) for b in batches]), getattr(whole, key))
+    assert_array_equal(np.concatenate([batch["energy"] for batch in batches]), whole["energy"])
+
+
+def test_a_bad_frame_is_numbered_in_the_whole_file(tmp_path):
+    frame = "2\nenergy=1\nH 0 0 0\nH 0 0 0.7\n"
+    path = tmp_path / "x.xyz"
+    path.write_text(frame * 7 + frame.replace("0.7", "oops") + frame)
+    batches = iread(path, batch=3)
+    assert [len(next(batches)), len(next(batches))] == [3, 3]
+    with pytest.raises(FileFormatError, match=r"line 32 \(frame 7\)"):
+        next(batches)
+
+
+def test_a_long_file_is_read_in_little_memory(tmp_path):
+    path = tmp_path / "long.xyz"
+    path.write_text("2\nenergy=1\nH 0 0 0\nH 0 0 0.7\n" * 600)
+    next(iread(path, batch=20))  # what is imported only once counts for neither
+    whole = peak_memory(lambda: read(path))
+    assert peak_memory(lambda: sum(len(batch) for batch in iread(path, batch=20))) < 0.4 * whole

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from kernchem.datasets import Dataset
     from kernchem.structures import Structures
 
-__all__ = ["Molecules", "find_dataset", "load_dataset", "own_properties", "property_column", "stream"]
+__all__ = [
+    "Molecules",
+    "find_dataset",
+    "load_dataset",
+    "own_properties",
+    "property_column",
+    "stream",
+]
 
 #: Unit of the energies of the packaged datasets unless another is asked for.
 _DEFAULT_UNIT = "kcal/mol"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from pathlib import Path
@@ -23,17 +24,13 @@ def free_memory() -> int | None:
         (kilobytes,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
         found.append(1024 * int(kilobytes))
     except (OSError, ValueError):
-        try:
+        with contextlib.suppress(AttributeError, OSError, ValueError):
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-        except (AttributeError, OSError, ValueError):
-            pass
     # A container may have less than the machine.
     group = Path("/sys/fs/cgroup")
-    try:
+    with contextlib.suppress(OSError, ValueError):
         limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
         found.append(max(limit - used, 0))
-    except (OSError, ValueError):
-        pass
     return min(found, default=None)
 
 

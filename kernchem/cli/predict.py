@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +89,7 @@ def predict(
     run = _Run(model, file, name, batch, skip_bad=skip_bad, drawn=0 if plot is None else _DRAWN)
     with interruptible(context):
         if out is None:
-            run.write(CsvWriter, click.get_text_stream("stdout"), lambda _: None)
+            run.write(CsvWriter, sys.stdout, lambda _: None)
         else:
             with working(f"predicting {file}", shown=not quiet) as advance:
                 write_atomically(out, lambda path: run.write_file(path, advance))
@@ -123,9 +124,7 @@ class _Run:
         with path.open("w", encoding="utf-8", newline="") as text:
             self.write(_WRITERS[path.suffix.lower()], text, advance)
 
-    def write(
-        self, make: Callable[..., Writer], text: Any, advance: Callable[[int], None]
-    ) -> None:
+    def write(self, make: Callable[..., Writer], text: Any, advance: Callable[[int], None]) -> None:
         """Predict everything and write it to a text file, batch by batch."""
         writer = make(text, self._name)
         for batch in self._molecules.batches:

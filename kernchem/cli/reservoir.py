@@ -58,7 +58,7 @@ class Reservoir:
         """Return the columns of the sample in pieces, in the order of the rows."""
         if self.size is not None and self.n_held > self.size:
             self._prune(self.size)
-        return [columns for _, *columns in self._pieces]
+        return [piece[1:] for piece in self._pieces]
 
     def _prune(self, size: int) -> None:
         drawn = np.concatenate([piece[0] for piece in self._pieces])

@@ -64,8 +64,8 @@ class _Missing:
         """Return which molecules of a batch have all the numbers."""
         columns = [property_column(batch, name) for name in self.names]
         self._absent.difference_update(batch.properties)
-        known = np.isfinite(columns)
-        complete: npt.NDArray[np.bool_] = known.all(axis=0)
+        known: npt.NDArray[np.bool_] = np.isfinite(np.stack(columns))
+        complete = np.asarray(known.all(axis=0), dtype=np.bool_)
         if not complete.all() and not self.count:
             k = int(np.flatnonzero(~complete)[0])
             name = self.names[int(np.flatnonzero(~known[:, k])[0])]

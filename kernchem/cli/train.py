@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kernchem.cli.parity import check_figure_name, write_parity
+from kernchem.cli.parity import check_figure_name
 from kernchem.cli.progress import interruptible, working
 from kernchem.errors import KernchemWarning, SettingError
 
@@ -59,11 +59,11 @@ __all__ = ["train"]
     default=None,
     help="Fit the numbers of atoms of each element beside the kernel.  [default: yes]",
 )
-@click.option(
-    "--n-train", type=int, metavar="N", help="Learn from N molecules drawn at random."
-)
+@click.option("--n-train", type=int, metavar="N", help="Learn from N molecules drawn at random.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of this draw.")
-@click.option("--skip-missing", is_flag=True, help="Leave out molecules without target or baseline.")
+@click.option(
+    "--skip-missing", is_flag=True, help="Leave out molecules without target or baseline."
+)
 @click.option(
     "--unit",
     help="Unit of the target. A dataset is loaded in it; for a file it is a label, nothing is "
@@ -153,7 +153,7 @@ def _model(
 
     parts = list_candidates([descriptor], [kernel])[1].parts
     assert parts is not None  # the first candidate is the reference, the second has parts
-    own = "auto" if composition is None else composition
+    own: Any = "auto" if composition is None else composition
     model = KRR(parts[1], descriptor=parts[0], alpha=alpha, composition=own)
     if not baseline:
         return model

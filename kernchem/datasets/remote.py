@@ -90,8 +90,8 @@ def fetch_file(file: RemoteFile) -> tuple[Path, str]:
         make_folder(path.parent)
         try:
             with locked(path):
-                if not path.exists():
-                    _download(file, path)
+                # pooch leaves it alone where another process has fetched it meanwhile.
+                _download(file, path)
         except OSError as error:
             raise DatasetError(
                 f"{path} cannot be written ({error.strerror or error}); make room there, or name "

@@ -173,7 +173,7 @@ def _krr_to_json(model: KRR, output: Output) -> tuple[Any, Any]:
         "condition": encode(model.condition_),
         "jitter": encode(model.jitter_),
         "trials": [
-            [trial.n_rows, encode(trial.kernel), encode(trial.alpha), encode(trial.error)]
+            [int(trial.n_rows), encode(trial.kernel), encode(trial.alpha), encode(trial.error)]
             for trial in model.trials_
         ],
         "descriptor": descriptor,

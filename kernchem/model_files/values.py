@@ -6,7 +6,6 @@ refused.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
 from collections.abc import Mapping
@@ -102,7 +101,7 @@ def class_name(item: object) -> str:
         ) from None
 
 
-def settings_of(item: object) -> dict[str, Any]:
+def settings_of(item: Any) -> dict[str, Any]:
     """Return the arguments with which an object was made."""
     if hasattr(item, "get_params"):
         return dict(item.get_params(deep=False))
@@ -157,6 +156,7 @@ def _encode_other(value: Any, depth: int) -> Any:
 
 def _encode_object(item: Any, depth: int) -> dict[str, Any]:
     name, settings = class_name(item), {}
+    _require_no_cache(item)
     for key, value in settings_of(item).items():
         try:
             settings[key] = _encode(value, depth + 1)
@@ -257,9 +257,17 @@ def _decode_object(value: dict[str, Any], depth: int) -> Any:
         for key, item in settings.items():
             _check_kernel_setting(name, key, item)
     try:
-        return cls(**settings)
+        made = cls(**settings)
     except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise ModelFileError(f"{name} cannot have these settings: {error}") from None
+    _require_no_cache(made)
+    return made
+
+
+def _require_no_cache(item: Any) -> None:
+    """Raise if fitting a pipeline would read pickles from a folder that a file names."""
+    if isinstance(item, Pipeline) and item.memory is not None:
+        raise ModelFileError("memory of Pipeline: a model file names no cache; set memory=None")
 
 
 def _check_kernel_setting(name: str, key: str, value: Any) -> None:
@@ -293,7 +301,6 @@ def _numbers(value: Any) -> npt.NDArray[np.float64] | None:
     return None if numbers is None or np.isnan(numbers).any() else numbers
 
 
-@functools.cache
 def _arguments(cls: type) -> list[str]:
     return [name for name in inspect.signature(cls).parameters if name not in {"args", "kwargs"}]
 

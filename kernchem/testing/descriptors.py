@@ -154,8 +154,6 @@ def _stores_arguments(trial: _Trial) -> None:
     for name in set(given) - required:
         _require_same_object(default, name, parameters[name].default)
     again = cls(**given)
-    for name, value in given.items():
-        _require_same_object(again, name, value)
     again.fit(trial.structures)
     for name, value in given.items():
         _require_same_object(again, name, value)
@@ -261,18 +259,16 @@ def _takes_atoms_of_ase(trial: _Trial) -> None:
 
 def _ignores_threads_and_panels(trial: _Trial) -> None:
     """The bits depend neither on n_jobs nor on the number of molecules."""
-    n_copies = -(-_MANY // len(trial.structures))
-    many = trial.structures[np.tile(np.arange(len(trial.structures)), n_copies)]
-    expected = np.tile(rows_of(trial.fitted(), trial.structures), (n_copies, 1))
+    few = trial.structures
+    n_copies = -(-_MANY // len(few))
+    many = few[np.tile(np.arange(len(few)), n_copies)]
     threaded = "n_jobs" in trial.descriptor.get_params(deep=False)
-    for n_jobs in (1, 2) if threaded else (1,):
-        descriptor = trial.fresh()
-        if threaded:
-            descriptor.set_params(n_jobs=n_jobs)
-        descriptor.fit(many)
-        what = f"among {len(many)} molecules" + (f", with n_jobs={n_jobs}" if threaded else "")
-        place = place_in(descriptor, many, len(expected), what)
-        require_close(rows_of(descriptor, many), expected, place)
+    one, two = ({"n_jobs": n} if threaded else {} for n in (1, 2))
+    expected = np.tile(rows_of(trial.fresh().set_params(**one).fit(few), few), (n_copies, 1))
+    descriptor = trial.fresh().set_params(**two).fit(many)
+    what = f"among {len(many)} molecules" + (", with n_jobs=2" if threaded else "")
+    place = place_in(descriptor, many, len(expected), what)
+    require_close(rows_of(descriptor, many), expected, place)
 
 
 def _ignores_position_and_orientation(trial: _Trial) -> None:
@@ -406,10 +402,6 @@ def _serves_models(trial: _Trial) -> None:
     allowed = 1e-8 * np.abs(y).max()
     expected = pipeline.predict(trial.structures)
     require_close(owner.predict(trial.structures), expected, molecule, allowed)
-    small, others = small_and_others(trial.fresh(), trial.structures)
-    owner = KRR(kernel, descriptor=trial.fresh(), **settings).fit(small, y[: len(small)])
-    together = owner.predict(Structures.concatenate([small, others]))[: len(small)]
-    require_close(together, owner.predict(small), lambda k: name_of(small, k), allowed)
 
 
 _PROMISES: tuple[Callable[[_Trial], None], ...] = (

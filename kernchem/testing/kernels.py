@@ -100,12 +100,11 @@ def check_kernel(kernel: Any, X: npt.ArrayLike | None = None) -> None:
 
 
 def _follows_the_protocol(trial: _Trial) -> None:
-    """A kernel is a scikit-learn kernel, which says whether it is stationary."""
+    """A kernel is one in the sense of scikit-learn."""
     require(
         isinstance(trial.kernel, Kernel),
         "it does not derive from sklearn.gaussian_process.kernels.Kernel",
     )
-    require(trial.kernel.is_stationary() in {True, False}, "is_stationary() is no truth value")
 
 
 def _returns_new_matrices(trial: _Trial) -> None:
@@ -218,7 +217,6 @@ def _agrees_with_its_definition(trial: _Trial) -> None:
         pairs = np.array([[kernel.pair(x, y) for y in trial.Y[:4]] for x in trial.X[:4]])
         K = kernel(trial.X[:4], trial.Y[:4])
         require_close(K, pairs, _element("K"), _rounding(pairs))
-        require(((pairs >= 0) & (pairs <= 1)).all(), f"pair is {pairs.min()} to {pairs.max()}")
 
 
 def _agrees_with_its_distances(trial: _Trial) -> None:
@@ -263,7 +261,6 @@ def _keeps_theta(trial: _Trial) -> None:
     free = sum(h.n_elements for h in kernel.hyperparameters if not h.fixed)
     require(theta.shape == (free,), f"theta is {theta.shape} for {free} free hyperparameters")
     require(kernel.n_dims == free, f"n_dims is {kernel.n_dims} where {free} was expected")
-    require(np.isfinite(theta).all(), f"theta is {theta}")
     require(
         bounds.reshape(-1, 2).shape == (free, 2) and (free == 0 or bounds.shape == (free, 2)),
         f"bounds is {bounds.shape} where {(free, 2)} was expected",
@@ -318,8 +315,6 @@ def _can_be_copied(trial: _Trial) -> None:
     for what, copy in (("clone", clone(kernel)), ("copy", pickled(kernel))):
         require(copy is not kernel and copy == kernel, f"its {what} does not equal the kernel")
         require_close(copy(X), K, _element("K", f"of the {what}"))
-        same = set(copy.get_params()) == set(kernel.get_params())
-        require(same, f"its {what} has other parameters: {sorted(copy.get_params())}")
     require(kernel != kernel + RBF(), "a kernel equals its sum with another one")
     if len(kernel.theta):
         other = kernel.clone_with_theta(kernel.theta + 0.1)
@@ -342,9 +337,6 @@ def _works_in_algebra(trial: _Trial) -> None:
         require_close(got, value, _element(what), _rounding(value))
         allowed = _CLOSE * (np.abs(gradient).max(initial=0.0) + np.abs(value).max())
         require_close(got_gradient, gradient, _element(f"the gradient of {what}"), allowed)
-        diagonal = np.diag(value)
-        require_close(composite.diag(X), diagonal, _element(f"diag of {what}"), _rounding(diagonal))
-        require(clone(composite) == composite, f"a clone of {what} does not equal it")
 
 
 def _serves_gaussian_processes(trial: _Trial) -> None:

@@ -106,6 +106,17 @@ def test_a_copy_that_was_altered_is_made_anew(archive, home):
     assert copy.read_bytes() == content
 
 
+def test_another_archive_has_copies_of_its_own(archive):
+    is_published(fetch_md17("ethanol", path=archive))
+    assert md17_split(1, path=archive)[1].tolist() == [2, 3]
+    other = rmd17_arrays(n_frames=3)
+    members = [("rmd17_ethanol.npz", npz(other)), ("index_train_01.csv", b"8\n"),
+               ("index_test_01.csv", b"9\n")]  # fmt: skip
+    archive.write_bytes(tar_bz2(members))
+    assert_array_equal(fetch_md17("ethanol", path=archive)["energies"], other["energies"])
+    assert [rows.tolist() for rows in md17_split(1, path=archive)] == [[8], [9]]
+
+
 def test_names_and_numbers(archive):
     for name in ("aspirine", "", None, 3, ["ethanol"]):
         with pytest.raises(SettingError, match="use one of aspirin, azobenzene"):

@@ -289,6 +289,8 @@ def test_qm7b_chiral_molecules_up_to_their_mirror_image(given):
         matrices[k, :n, :n] = coulomb_matrix(atoms.numbers.astype(float), atoms.positions / BOHR)
     first, second = fetch_qm7b(path=given({"X": matrices, "T": np.zeros((2, 14))}))
     assert_allclose(first.positions, second.positions, atol=1e-5)
+    for axis in first.positions.T:
+        assert axis[np.abs(axis).argmax()] > 0
     assert_allclose(distances(first.positions), hand.get_all_distances(), atol=1e-5)
 
 

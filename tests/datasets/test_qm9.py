@@ -9,9 +9,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase.build import molecule
 from ase.units import Hartree, kcal, mol
 from numpy.testing import assert_allclose, assert_array_equal
-from published import METHANE, QM9_RECORDS, qm9_archive, tar_bz2, uncharacterized
+from published import (
+    ATOMREF,
+    METHANE,
+    QM9_RECORDS,
+    gdb9_record,
+    qm9_archive,
+    tar_bz2,
+    uncharacterized,
+)
 
 from kernchem import datasets
 from kernchem.datasets import fetch_qm9, qm9
@@ -121,6 +130,19 @@ def test_energies_are_converted_and_nothing_else(archive, unit):
             assert_allclose(other[name], hartree[name] * factor.get(unit, 1.0), rtol=1e-7)
         elif name != "frequencies":
             assert_array_equal(other[name], hartree[name])
+
+
+def test_free_atoms_are_the_published_ones(tmp_path):
+    rows = [line.split() for line in ATOMREF.splitlines()]
+    free = {row[0]: [float(word) for word in row[2:6]] for row in rows}
+    names = ["CH4", "NH3", "H2O", "CF4", "HCN", "COF2"]
+    records = {k: gdb9_record(k, name) for k, name in enumerate(names, start=1)}
+    path = tmp_path / "archive.tar.bz2"
+    path.write_bytes(qm9_archive(records))
+    data = fetch_qm9(path=path, unit="Ha", keep_uncharacterized=True)
+    for column, name in enumerate(("u0", "u298", "h298", "g298")):
+        sums = [sum(free[symbol][column] for symbol in molecule(n).symbols) for n in names]
+        assert_allclose(data[f"{name}_atom"], data[name] - sums, rtol=0, atol=1e-9)
 
 
 def test_atomisation_energies_of_the_published_molecules(reference_data):

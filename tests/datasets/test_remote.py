@@ -1,5 +1,6 @@
 """Downloads: resumed, verified, recorded, and what is said where they fail."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -196,7 +197,10 @@ def test_a_part_that_is_whole_is_not_asked_for(file, server, home):
     assert len(server.requests) == n_requests
 
 
-@pytest.mark.parametrize("state", [None, "no json", "[]", '{"url": "elsewhere"}', "[" * 100_000])
+ELSEWHERE = '{"url": "elsewhere", "etag": null, "modified": null, "length": null}'
+
+
+@pytest.mark.parametrize("state", [None, "no json", "[]", "{}", ELSEWHERE, "[" * 100_000])
 def test_a_part_of_unknown_origin_is_dropped(file, server, home, state):
     folder = home / "set"
     folder.mkdir(parents=True)
@@ -232,8 +236,9 @@ def test_a_file_that_has_changed_on_a_server_without_tags(file, server, length):
     with pytest.raises(DatasetError):
         fetch_file(file)
     assert "If-Range" not in server.requests[-1]
-    server.files["data"] = CONTENT[:length]
-    assert fetch_file(file)[0].read_bytes() == CONTENT[:length]
+    server.files["data"] = other = b"BZh" + CONTENT[::-1][3:length]
+    assert len(other) == length
+    assert fetch_file(file)[0].read_bytes() == other
 
 
 @pytest.mark.parametrize("said", ["bytes 0-204802/204803", "bytes 7-9/204803", "bytes */3", "?"])
@@ -244,6 +249,30 @@ def test_a_server_that_sends_another_part(file, server, said):
     server.content_range = said
     assert fetch_file(file)[0].read_bytes() == CONTENT
     assert "Range" not in server.requests[-1]
+
+
+@pytest.mark.parametrize("tag", ["", "W/"])
+def test_only_a_strong_tag_can_be_a_condition(file, server, tag):
+    server.tag = tag
+    server.breaks = [50_000]
+    assert fetch_file(file)[0].read_bytes() == CONTENT
+    assert "Range" in server.requests[-1]
+    assert ("If-Range" in server.requests[-1]) == (tag == "")
+
+
+def test_a_date_serves_where_there_is_no_tag(file, server):
+    server.marks, server.headers = False, {"Last-Modified": "Tue, 05 Aug 2014 00:00:00 GMT"}
+    server.if_range = False
+    server.breaks = [50_000]
+    assert fetch_file(file)[0].read_bytes() == CONTENT
+    assert server.requests[-1]["If-Range"] == "Tue, 05 Aug 2014 00:00:00 GMT"
+
+
+def test_a_server_that_packs_what_it_sends(file, server):
+    server.files["data"], server.headers = gzip.compress(CONTENT), {"Content-Encoding": "gzip"}
+    assert server.requests == []
+    assert fetch_file(file)[0].read_bytes() == CONTENT
+    assert server.requests[0]["Accept-Encoding"] == "identity"
 
 
 def test_truncated_without_a_stated_length(file, server):

@@ -111,7 +111,7 @@ def test_blocks_are_derivatives_of_the_overlap(a_i, a_j, d):
             assert elements[1 + c, 1 + e] == pytest.approx(expected, abs=1e-8)
 
 
-@pytest.mark.parametrize(("a_i", "a_j", "d"), PAIRS[:3])
+@pytest.mark.parametrize(("a_i", "a_j", "d"), PAIRS[:2])
 def test_blocks_are_integrals(a_i, a_j, d):
     """Gaussians are products of functions of x, y and z; so are the integrals over them."""
     mpmath.mp.dps = 20
@@ -228,10 +228,13 @@ def check_spectra(structures, features, n_orbitals):
     return features[inside].min()
 
 
-@pytest.mark.parametrize(("orbitals", "bound"), [("s", 0.19), ("sp", 1.3e-3)])
-def test_no_eigenvalue_of_the_embedded_molecules_is_negative(embedded, orbitals, bound):
-    features = OverlapEigenvalues(orbitals).fit_transform(embedded)
-    assert check_spectra(embedded, features, 1 if orbitals == "s" else 4) > bound
+def test_no_eigenvalue_of_the_embedded_molecules_is_negative(embedded):
+    features = OverlapEigenvalues().fit_transform(embedded)
+    assert check_spectra(embedded, features, 4) > 1.3e-3
+    # The matrix of s is a part of it, whose eigenvalues lie between (Cauchy).
+    some = embedded[:200]
+    features = OverlapEigenvalues("s").fit_transform(some)
+    assert check_spectra(some, features, 1) > 0.19
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ from kernchem.descriptors import (
     InverseDistances,
     OverlapEigenvalues,
 )
-from kernchem.errors import KernchemError, KernchemWarning, ModelFileError
+from kernchem.errors import KernchemWarning, ModelFileError
 from kernchem.kernels import Gaussian, Laplacian
 from kernchem.structures import Structures
 
@@ -114,7 +114,7 @@ def use(model, samples):
     for call in calls:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            with contextlib.suppress(KernchemError, np.linalg.LinAlgError):
+            with contextlib.suppress(ValueError):
                 call()
 
 
@@ -205,6 +205,7 @@ def edited(manifest, rng):
     return manifest
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_edited_manifests(cases, folder, seed):
@@ -219,6 +220,7 @@ NUMBERS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_edited_arrays(cases, folder, data):
@@ -252,6 +254,7 @@ def test_content_as_it_was(cases, folder):
         assert not refused_or_usable(model_file(manifest, members), samples, folder)
 
 
+@pytest.mark.slow
 def test_every_value_removed_or_replaced(cases, folder):
     """One after the other, each of the settings and numbers, in the smallest models."""
     for manifest, members, samples in (cases[0], cases[7]):
@@ -512,6 +515,7 @@ HUGE = 10**15
         (0, ("state", "descriptor", "descriptor", "class"), "kernchem.descriptors.Descriptor"),
         (0, ("state", "descriptor", "descriptor", "class"), "os.system"),
         (0, ("state", "descriptor", "descriptor", "class"), "kernchem.kernels.Gaussian"),
+        (0, ("state", "descriptor", "descriptor"), {"class": "kernchem.KRR", "settings": {}}),
         (0, ("state", "kernel", "class"), "kernchem.KRR"),
         (0, ("state", "kernel", "class"), "builtins.eval"),
         (0, ("state", "kernel", "settings", "length_scale"), 0.0),
@@ -577,6 +581,7 @@ HUGE = 10**15
         (4, ("model", "settings", "slope"), 2),
         (4, (*DIFFERENCE, *SETTINGS, "grid"), {"tuple": [0.5, 2.0, HUGE]}),
         (4, (*DIFFERENCE, *SETTINGS, "grid"), {"tuple": [0.5, 2.0, 5]}),
+        (4, (*DIFFERENCE, *SETTINGS, "grid"), [0.5, 2.0]),
         (4, (*DIFFERENCE, *SETTINGS, "sigma"), 0.0),
         (4, (*DIFFERENCE, *SETTINGS, "max_bonds"), -1),
         (4, (*DIFFERENCE, *SETTINGS, "elements"), ["H", "C"]),
@@ -591,6 +596,7 @@ HUGE = 10**15
         (5, ("model", "settings", "steps"), [{"tuple": ["a", None]}, {"tuple": [1, None]}]),
         (5, ("model", "settings", "steps"), [{"tuple": ["a", None]}]),
         (5, ("state", "descriptor"), None),
+        (5, ("model", "settings", "memory"), "/tmp/cache"),
         (6, (*LAYOUT, "size"), HUGE),
         (6, (*SETTINGS, "r_cut"), 2.0),
         (6, (*SETTINGS, "orbitals"), "sp"),
@@ -749,6 +755,14 @@ def test_forged_arrays(cases, folder, name, array):
     assert f"{name}.npy" in members
     with pytest.raises(ModelFileError):
         load_bytes(model_file(manifest, {**members, f"{name}.npy": npy(array)}), folder)
+
+
+def test_kernel_matrix_that_is_not_square(cases, folder):
+    manifest, members, _ = cases[2]
+    assert np.load(io.BytesIO(members["features.npy"])).shape == (4, 4)
+    data = {**members, "features.npy": npy(np.ones((4, 3)))}
+    with pytest.raises(ModelFileError, match="is not square"):
+        load_bytes(model_file(manifest, data), folder)
 
 
 def test_forged_models_within_models(cases, folder):
