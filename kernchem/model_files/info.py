@@ -53,7 +53,7 @@ _METHODS = {KRR: _RUPP, DeltaLearner: _DELTA, CompositionBaseline: _CHIMIA}
 class ModelInfo:
     """What a model file says of its model, apart from its numbers.
 
-    Attributes
+    Parameters
     ----------
     format_version : int
         Version of the file's format.

@@ -288,7 +288,7 @@ def test_refuses_and_widens_as_before(descriptor, tmp_path):
     with pytest.raises(CompositionError, match="never varied"):
         saved_and_loaded(alone, tmp_path).predict(molecule("H2O2"))
     pipeline = make_pipeline(descriptor, KRR(Laplacian(500.0), **FIXED)).fit(TRAIN, Y)
-    with pytest.raises(LayoutError, match="fit"):
+    with pytest.raises(LayoutError, match="which then widens it"):
         saved_and_loaded(pipeline, tmp_path).predict(LARGER)
 
 
