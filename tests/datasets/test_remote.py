@@ -229,14 +229,14 @@ def test_a_file_that_has_changed_starts_anew(file, server, obeys):
     assert fetch_file(file)[0].read_bytes() == other
 
 
-@pytest.mark.parametrize("length", [60_000, 49_000], ids=["other length", "shorter than the part"])
+@pytest.mark.parametrize("length", [250_000, 60_000, 49_000, 100])
 def test_a_file_that_has_changed_on_a_server_without_tags(file, server, length):
     server.marks = False
     server.breaks = [50_000, 0, 0]
     with pytest.raises(DatasetError):
         fetch_file(file)
     assert "If-Range" not in server.requests[-1]
-    server.files["data"] = other = b"BZh" + CONTENT[::-1][3:length]
+    server.files["data"] = other = b"BZh" + (CONTENT[::-1] * 2)[3:length]
     assert len(other) == length
     assert fetch_file(file)[0].read_bytes() == other
 
