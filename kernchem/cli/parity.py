@@ -13,7 +13,7 @@ from kernchem.errors import SettingError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ErrorSums", "check_figure_name", "write_parity"]
+__all__ = ["ErrorSums", "check_figure", "check_folder", "write_parity"]
 
 _Array = npt.NDArray[np.float64]
 
@@ -84,10 +84,17 @@ class ErrorSums:
         )
 
 
-def check_figure_name(path: Path) -> None:
-    """Raise if a figure cannot be written under this name."""
+def check_figure(path: Path) -> None:
+    """Raise, before anything is computed, if a figure cannot be written under this name."""
     if path.suffix.lower() not in _FORMATS:
         raise SettingError(f"--plot {path}: use a name that ends with {', '.join(_FORMATS)}")
+    check_folder(path)
+
+
+def check_folder(path: Path) -> None:
+    """Raise if the folder of a file that will be written is not there."""
+    if not path.parent.is_dir():
+        raise SettingError(f"{path}: there is no folder {path.parent}; make it first")
 
 
 def write_parity(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from kernchem._validation import is_whole
 from kernchem.cli.inputs import property_column, stream
 from kernchem.cli.outputs import CsvWriter, Writer, XyzWriter
-from kernchem.cli.parity import ErrorSums, check_figure_name, write_parity
+from kernchem.cli.parity import ErrorSums, check_figure, check_folder, write_parity
 from kernchem.cli.progress import interruptible, working
 from kernchem.cli.reservoir import Reservoir
 from kernchem.errors import KernchemError, SettingError
@@ -82,10 +82,12 @@ def predict(
 
     if not is_whole(batch, 1):
         raise SettingError(f"--batch {batch} is no whole number from 1 on")
-    if out is not None and out.suffix.lower() not in _WRITERS:
-        raise SettingError(f"--out {out}: use a name that ends with {', '.join(_WRITERS)}")
+    if out is not None:
+        if out.suffix.lower() not in _WRITERS:
+            raise SettingError(f"--out {out}: use a name that ends with {', '.join(_WRITERS)}")
+        check_folder(out)
     if plot is not None:
-        check_figure_name(plot)
+        check_figure(plot)
     run = _Run(model, file, name, batch, skip_bad=skip_bad, drawn=0 if plot is None else _DRAWN)
     with interruptible(context):
         if out is None:
@@ -109,6 +111,12 @@ class _Run:
 
         self._model: Any = load(model)
         info = self._model.model_info_
+        if not info.elements or info.n_targets != 1:
+            raise SettingError(
+                f"{model}: a model of {info.n_targets} values on "
+                f"{'molecules' if info.elements else 'arrays'}; this command takes models of one "
+                "value on molecules, use others in Python with kernchem.load"
+            )
         self._target, self._unit = info.target, info.unit
         self._name = name or (f"predicted_{self._target}" if self._target else "prediction")
         self._file, self._skip_bad = file, skip_bad
@@ -143,7 +151,7 @@ class _Run:
     def _predict(self, batch: Structures, first: int) -> _Array:
         """Return predictions; NaN for molecules that the model refuses, if they are skipped."""
         try:
-            values = np.asarray(self._model.predict(batch))
+            return np.reshape(self._model.predict(batch), len(batch))
         except KernchemError as error:
             if len(batch) > 1:
                 half = len(batch) // 2
@@ -155,12 +163,6 @@ class _Run:
             self._first_refusal = self._first_refusal or told
             self._refused[type(error).__name__] += 1
             return np.full(1, np.nan)
-        if values.shape != (len(batch),):
-            raise SettingError(
-                f"the model predicts {values.shape[1]} values per molecule, and this command "
-                "writes one; load it in Python with kernchem.load"
-            )
-        return values
 
     def plot(self, path: Path) -> None:
         """Write the figure of predictions over references."""

@@ -90,9 +90,9 @@ class Summary:
         ]
         if self._baselines:
             slopes = zip(self._baselines, self._model.slope_, strict=True)
-            lines.append(("baseline", ", ".join(f"{slope:.4g} * {name}" for name, slope in slopes)))
-        fixed = " (slope and offsets of the baseline fixed)" if self._baselines else ""
-        lines.append(("leave-one-out", self._errors().describe(sample.unit) + fixed))
+            terms = " + ".join(f"{slope:.4g} * {name}" for name, slope in slopes)
+            lines.append(("baseline", f"{terms} (fixed while molecules are left out)"))
+        lines.append(("leave-one-out", self._errors().describe(sample.unit)))
         alone = "element counts" + (" and baseline" if self._baselines else "")
         reference = ErrorSums()
         own = reference_residuals(sample, self._baselines)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kernchem.cli.parity import check_figure_name
+from kernchem.cli.parity import check_figure, check_folder
 from kernchem.cli.progress import interruptible, working
 from kernchem.errors import KernchemWarning, SettingError
 
@@ -173,11 +173,9 @@ def _check_outputs(out: Path, figure: Path | None, *, no_plot: bool) -> None:
     """Raise, before anything is computed, if the results could not be written."""
     if no_plot:
         raise SettingError("--plot and --no-plot exclude each other; leave one out")
-    for path in (out, *([] if figure is None else [figure])):
-        if not path.parent.is_dir():
-            raise SettingError(f"{path}: there is no folder {path.parent}; make it first")
+    check_folder(out)
     if figure is not None:
-        check_figure_name(figure)
+        check_figure(figure)
 
 
 def _fit(model: Any, sample: Sample) -> list[str]:

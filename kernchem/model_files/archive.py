@@ -17,7 +17,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -276,12 +276,8 @@ def _described(name: str, parts: list[bytes | memoryview]) -> _Member:
 def _parsed(text: bytes) -> dict[str, Any]:
     """Return the manifest, if it is one of a version that is known here."""
     try:
-        manifest = json.loads(
-            text.decode("ascii"),
-            object_pairs_hook=_object,
-            parse_constant=_no_constant,
-        )
-    except (ValueError, RecursionError) as error:
+        manifest = json.loads(text.decode("ascii"), object_pairs_hook=_object)
+    except ValueError as error:
         raise ModelFileError(f"{_MANIFEST} is no JSON that can be read: {error}") from None
     if not isinstance(manifest, dict) or manifest.pop("format", None) != FORMAT:
         raise ModelFileError(f"{_MANIFEST} does not describe a model; {_CURE}")
@@ -302,10 +298,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a name is given twice")
     return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _listed(members: Any) -> list[_Member]:

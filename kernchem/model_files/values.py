@@ -200,7 +200,7 @@ def _decode(value: Any, depth: int) -> Any:
             return _decode_object(value, depth)
         return _decode_typed(value, depth)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ModelFileError("a number is too large for float64")
+        raise ModelFileError("a number is too large for float64, or none at all")
     if type(value) is int and not -(1 << 63) <= value < 1 << 63:
         raise ModelFileError("a whole number is too large for int64")
     return value
@@ -233,8 +233,8 @@ def _decode_array(dtype: Any, shape: Any, items: Any, depth: int) -> npt.NDArray
     for n in shape:
         whole(n, "the shape of an array", 0, 1 << 31)
     decoded = [_decode(item, depth + 1) for item in items]
-    if any(type(item) not in _ITEMS[dtype] for item in decoded) or math.prod(shape) != len(items):
-        raise ModelFileError(f"{len(items)} items make no array of {dtype} of shape {shape}")
+    if any(type(item) not in _ITEMS[dtype] for item in decoded):
+        raise ModelFileError(f"an array of type {dtype} holds items of another type")
     return np.array(decoded, dtype=dtype).reshape(shape)
 
 

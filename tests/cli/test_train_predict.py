@@ -2,6 +2,9 @@
 
 import csv
 import io
+import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -305,3 +308,42 @@ def test_wrong_options(folder, tmp_path, monkeypatch, arguments, message):
     assert result.exit_code == 2
     assert message in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+# -- the document ---------------------------------------------------------------------------------
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "command_line.md"
+NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
+
+
+def assert_like(line, expected):
+    """The same text, and the same numbers within what another BLAS may change."""
+    assert NUMBER.sub("#", line) == NUMBER.sub("#", expected)
+    found = [float(number) for number in NUMBER.findall(line)]
+    assert found == pytest.approx([float(x) for x in NUMBER.findall(expected)], rel=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DOCUMENT.exists(), reason="the documents are not here")
+def test_the_document_shows_what_is_printed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = DOCUMENT.read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
+    exec(code, {})
+    sessions = re.findall(r"```console\n\$ (.+?)\n(.+?)```", text, re.DOTALL)
+    assert [session.split()[0] for session, _ in sessions] == ["kernchem", "kernchem", "head"]
+    for session, shown in sessions:
+        command, *arguments = shlex.split(session)
+        if command == "head":
+            lines = Path(arguments[-1]).read_text(encoding="utf-8").splitlines()[:2]
+        else:
+            result = invoke(*arguments)
+            assert result.exit_code == 0, result.output
+            lines = result.output.splitlines()
+        before, _, after = shown.partition("...\n")
+        beginning, end = before.splitlines(), after.splitlines()
+        assert len(lines) == len(beginning) or "...\n" in shown
+        for line, expected in zip(lines, beginning, strict=False):
+            assert_like(line, expected)
+        for line, expected in zip(lines[len(lines) - len(end) :], end, strict=True):
+            assert_like(line, expected)

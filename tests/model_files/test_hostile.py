@@ -348,6 +348,7 @@ def test_forged_archives(cases, folder, change):
         ("crc32", -1),
         ("crc32", 1 << 32),
         ("crc32", 0),
+        ("crc32", 1.5),
         ("sha256", "0" * 64),
         ("sha256", None),
         ("more", 1),
@@ -365,21 +366,37 @@ def test_forged_lists_of_members(cases, folder, field, value):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "text"),
     [
-        lambda listed: [*listed, listed[0]],
-        lambda listed: [listed[0]] * 5000,
-        lambda listed: listed[::-1],
-        lambda listed: listed[1:],
-        lambda listed: listed and None,
-        lambda listed: listed and {},
-        lambda listed: listed and [1],
+        (lambda listed: [*listed, listed[0]], "a member is listed twice"),
+        (lambda listed: [listed[0]] * 1001, "members must be a list of at most 1000"),
+        (lambda listed: listed[::-1], "are not its own"),
+        (lambda listed: listed[1:], "bytes long and should be"),
+        (lambda listed: listed and None, "members must be a list"),
+        (lambda listed: listed and {}, "members must be a list"),
+        (lambda listed: listed and [1], "a member is not described as it must be"),
+        (
+            lambda listed: [{**listed[0], "name": f"{k}.npy", "size": 1 << 59} for k in range(64)],
+            "its members are larger than the file",
+        ),
     ],
 )
-def test_lists_of_other_members(cases, folder, change):
+def test_lists_of_other_members(cases, folder, change, text):
     manifest, members, _ = cases[0]
-    with pytest.raises(ModelFileError):
+    with pytest.raises(ModelFileError, match=text):
         load_bytes(model_file(manifest, members, change), folder)
+
+
+def test_names_that_occur_twice(cases, folder):
+    manifest, members, _ = cases[0]
+    whole = json.dumps({**manifest, "members": [described(*item) for item in members.items()]})
+    for once, twice in (
+        ('"jitter": 0.0', '"jitter": 0.0, "jitter": 0.0'),
+        ('"version": 1', '"version": 2, "version": 1'),
+    ):
+        assert once in whole
+        with pytest.raises(ModelFileError, match="a name is given twice"):
+            load_bytes(archive_of(whole.replace(once, twice), members), folder)
 
 
 def npy_with(header, content=b"", version=b"\x01\x00"):
@@ -718,6 +735,27 @@ def test_forged_information(cases, folder, field, value):
         load_bytes(model_file({**manifest, "kernchem": 3}, members), folder)
 
 
+def test_messages_name_what_is_wrong(cases, folder):
+    setting = ("state", "kernel", "settings", "length_scale")
+    for path, value, text in (
+        (("model", "settings", "more"), 1, r"kernchem\.KRR has no setting 'more' here; update"),
+        (("state", "kernel", "class"), "os.system", "str 'os.system' is none of the classes"),
+        (setting, {"array": ["float64", [1 << 31] * 100_000, []]}, "an array of type"),
+        (setting, {"float": "inf"}, "length_scale=inf is not a width"),
+    ):
+        with pytest.raises(ModelFileError, match=text):
+            load_bytes(changed(cases[0], path, value), folder)
+    manifest, members, _ = cases[0]
+    for name, value in (("kept", 5), ("kept", -1), ("member", 5), ("first", 5)):
+        data = {**members, f"{name}.npy": npy(np.array([0, 1, 2, 3, value]))}
+        with pytest.raises(ModelFileError, match=f"{name} holds numbers of rows that do not exist"):
+            load_bytes(model_file(manifest, data), folder)
+    data = bytearray(model_file(manifest, members))
+    data[100] ^= 1
+    with pytest.raises(ModelFileError, match=r"model\.json does not match its digest"):
+        load_bytes(bytes(data), folder)
+
+
 def test_arrays_that_no_part_asks_for(cases, folder):
     manifest, members, _ = cases[0]
     with pytest.raises(ModelFileError, match=r"it holds more\.npy, which is no part of the model"):
@@ -732,6 +770,7 @@ def test_arrays_that_no_part_asks_for(cases, folder):
     [
         ("kept", np.array([0, 1, 2, 3, 5])),
         ("kept", np.array([0, 2, 1, 3, 4])),
+        ("kept", np.array([-1, 0, 1, 2, 3])),
         ("member", np.array([0, 1, 2, 3, -1])),
         ("member", np.array([0, 1, 2, 3, 3])),
         ("first", np.array([0, 1, 2, 3, 3])),
