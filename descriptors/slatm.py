@@ -126,9 +126,12 @@ class SLATM(Descriptor):
     Examples
     --------
     >>> from ase.build import molecule
-    >>> descriptor = SLATM().fit([molecule("H2O"), molecule("CO2")])
-    >>> descriptor.types_[:8]
-    [(1,), (6,), (8,), (1, 1), (1, 8), (6, 8), (8, 8), (8, 1, 8)]
+    >>> descriptor = SLATM().fit([molecule("H2O"), molecule("CO")])
+    >>> descriptor.types_
+    [(1,), (6,), (8,), (1, 1), (1, 8), (6, 8), (1, 1, 8), (1, 8, 1)]
+    >>> features = descriptor.transform(molecule("H2O"))
+    >>> features.shape, features[0, :3].tolist()
+    ((1, 730), [2.0, 0.0, 8.0])
     """
 
     citation = (
@@ -203,11 +206,15 @@ class SLATM(Descriptor):
         k = int(np.flatnonzero(missing)[0])
         names = sorted(_name(members) for members in types[owners[k]] - known)
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        owner = (
+            ", or let an estimator own the descriptor, which then widens it: "
+            "KRR(descriptor=SLATM())"
+        )
         raise LayoutError(
             f"structure {k} ({formula(structures[k].numbers)}) has {shown}, which no molecule had "
-            f"that {type(self).__name__} was fitted on ({missing.sum()} such structures in all); "
-            f"pass elements={[symbol(number) for number in self.elements_]} for all types of them, "
-            "or let an estimator own the descriptor, which then widens it: KRR(descriptor=SLATM())"
+            f"that SLATM was fitted on ({missing.sum()} such structures in all); pass "
+            f"elements={[symbol(number) for number in self.elements_]} for all types of them"
+            + ("" if self.local else owner)
         )
 
     def _widen(self, structures: Structures) -> tuple[Descriptor, npt.NDArray[np.int64]]:
