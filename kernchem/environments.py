@@ -240,15 +240,21 @@ class Environments(Ragged[AtomFeatures]):
         """
         if self._values is not None:
             return self._values
-        dense = np.zeros((len(self.numbers), self._n_features))
-        for block in self.nonzero_blocks():
-            dense[np.ix_(block.atoms, block.columns)] = block.values
-        return frozen(dense)
+        return frozen(self.rows_of_atoms(np.arange(len(self.numbers))))
 
     @property
     def blocks(self) -> tuple[FeatureBlock, ...] | None:
         """The features without most of their zeros; None where :attr:`values` are kept instead."""
         return self._blocks
+
+    def rows_of_atoms(self, atoms: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return the features of some atoms, array (n_chosen, n_features)."""
+        if self._values is not None:
+            return self._values[atoms]
+        dense = np.zeros((len(atoms), self._n_features))
+        for block in self._blocks_of(atoms):
+            dense[np.ix_(block.atoms, block.columns)] = block.values
+        return dense
 
     def nonzero_blocks(self) -> tuple[FeatureBlock, ...]:
         """Return :attr:`blocks`; of a batch without them, one block that holds all features."""
