@@ -248,7 +248,18 @@ class Environments(Ragged[AtomFeatures]):
         return self._blocks
 
     def rows_of_atoms(self, atoms: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Return the features of some atoms, array (n_chosen, n_features)."""
+        """Return the features of some atoms.
+
+        Parameters
+        ----------
+        atoms : array (n_chosen,)
+            Rows of the atoms in the batch.
+
+        Returns
+        -------
+        array (n_chosen, n_features)
+            Their features.
+        """
         if self._values is not None:
             return self._values[atoms]
         dense = np.zeros((len(atoms), self._n_features))
