@@ -194,7 +194,9 @@ def _krr_from_json(model: KRR, state: Any, source: Input) -> KRR:
     labels = source.floats("labels", None, None)
     n_samples, n_targets = labels.shape
     model._space = _space_from_json(space, source)
-    n_parts = n_parts_of(descriptor) if model.takes_structures else None
+    n_parts = n_parts_of(descriptor)
+    if (n_parts is None) != (model._terms is None):
+        raise ModelFileError("only terms have several descriptors")
     training, kept = _training_from(source, model._space, n_samples, n_targets, n_parts)
     rank = 0 if training.basis is None else training.basis.shape[1]
     linear_coef = np.zeros((0, n_targets))

@@ -106,8 +106,8 @@ def class_name(item: object) -> str:
     except KeyError:
         raise ModelFileError(
             f"{short(item)} cannot be kept in a model file. What can: "
-            f"{', '.join(_ESTIMATORS)} and pipelines of a descriptor and KRR; descriptors, terms and "
-            "kernels of kernchem, kernels of scikit-learn; numbers, texts, lists, tuples, "
+            f"{', '.join(_ESTIMATORS)} and pipelines of a descriptor and KRR; descriptors, terms "
+            "and kernels of kernchem, kernels of scikit-learn; numbers, texts, lists, tuples, "
             "mappings and arrays. For other objects use joblib, whose files can run code when "
             "they are loaded"
         ) from None
