@@ -72,6 +72,7 @@ def test_a_descriptor_that_occurs_twice_is_computed_once(data, monkeypatch):
     assert len(calls) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("composition", [True, False])
 def test_krr_divides_each_term_by_its_mean_diagonal(data, composition):
     train, test = data[:40], data[40:]
@@ -155,6 +156,7 @@ def test_delta_learning_with_terms(data):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", [None, "laplacian", AtomSum(Gaussian(0.5))])
 def test_features_of_atoms_in_krr(data, kernel):
     train, test = data[:40], data[40:]
@@ -179,6 +181,7 @@ def test_identical_structures_are_merged(data):
     assert_allclose(model.predict(data[20:25]), once.predict(data[20:25]), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_repeated_fits_give_the_same_bits(data):
     train = data[:30]
     model = KRR(bonds() + atoms(), alpha=1e-4)
