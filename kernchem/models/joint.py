@@ -13,7 +13,7 @@ from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 from kernchem.environments import Environments, FeatureBlock
 from kernchem.structures import Structures
 
-__all__ = ["JointDescriptor", "JointFeatures", "JointKernel", "with_columns"]
+__all__ = ["JointDescriptor", "JointFeatures", "JointKernel", "descriptors_of", "with_columns"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -65,6 +65,11 @@ class JointDescriptor:
         """Return descriptors that also hold ``structures``, and where old columns go in each."""
         pairs = [one.widened(structures) for one in self.descriptors]
         return JointDescriptor([one for one, _ in pairs]), [columns for _, columns in pairs]
+
+
+def descriptors_of(descriptor: Any) -> tuple[Any, ...]:
+    """Return the descriptors that one consists of: those of a joint one, or itself."""
+    return descriptor.descriptors if isinstance(descriptor, JointDescriptor) else (descriptor,)
 
 
 def with_columns(features: Any, columns: Any, like: Any) -> Any:
