@@ -6,8 +6,10 @@ from kernchem.descriptors.coulomb import CoulombMatrix
 from kernchem.descriptors.encoded_bonds import EncodedBonds
 from kernchem.descriptors.inverse_distances import InverseDistances
 from kernchem.descriptors.overlap import OverlapEigenvalues
+from kernchem.descriptors.slatm import SLATM
 
 __all__ = [
+    "SLATM",
     "BagOfBonds",
     "CoulombMatrix",
     "Descriptor",

@@ -12,7 +12,7 @@ from kernchem._validation import is_positive, is_whole
 from kernchem.descriptors import encoded_bonds_jit
 from kernchem.descriptors.base import Descriptor
 from kernchem.descriptors.pairs import element_kinds, pair_name, pair_table
-from kernchem.descriptors.radii import element_number, radius_table
+from kernchem.descriptors.radii import element_numbers, radius_table
 from kernchem.elements import symbol
 from kernchem.errors import SettingError
 from kernchem.structures import Structures
@@ -125,7 +125,7 @@ class EncodedBonds(Descriptor):
                 raise SettingError(f"{name}={value!r} must be a finite number above 0")
         self.grid_ = _theta(self.grid)
         if self.elements is not None:
-            self.elements_ = _numbers(self.elements)
+            self.elements_ = element_numbers(self.elements)
             self._require_known_elements(structures)
         self._radii = self._bond_radii()
         pairs, _ = pair_table(self.elements_)
@@ -189,17 +189,3 @@ def _theta(grid: tuple[float, float, int]) -> npt.NDArray[np.float64]:
         f"grid={grid!r} is no grid; give (first, last, number), in angstrom with "
         "0 <= first < last and at least 2 points"
     )
-
-
-def _numbers(elements: Sequence[str | int]) -> tuple[int, ...]:
-    """Return the atomic numbers that a user listed, ascending."""
-    if isinstance(elements, str | bytes) or not np.iterable(elements):
-        raise SettingError(
-            f"elements={elements!r} is no list of elements; write e.g. ['H', 'C'] or [1, 6]"
-        )
-    numbers = [element_number(item, "elements") for item in elements]
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise SettingError(
-            f"elements={elements!r} must name at least one element, and each of them once"
-        )
-    return tuple(sorted(numbers))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from kernchem._validation import is_positive, is_whole
 from kernchem.elements import atomic_number, covalent_radii, symbol
 from kernchem.errors import SettingError, UnknownElementError
 
-__all__ = ["element_number", "radius_table"]
+__all__ = ["element_number", "element_numbers", "radius_table"]
 
 
 def radius_table(radii: Mapping[str, float] | None) -> npt.NDArray[np.float64]:
@@ -55,3 +55,17 @@ def element_number(item: str | int, argument: str) -> int:
     except UnknownElementError as error:
         raise SettingError(f"{argument}: {error}") from None
     raise SettingError(f"{argument} holds {item!r}; write a symbol such as 'C' or an atomic number")
+
+
+def element_numbers(elements: Sequence[str | int]) -> tuple[int, ...]:
+    """Return the atomic numbers that a user listed as ``elements``, ascending."""
+    if isinstance(elements, str | bytes) or not np.iterable(elements):
+        raise SettingError(
+            f"elements={elements!r} is no list of elements; write e.g. ['H', 'C'] or [1, 6]"
+        )
+    numbers = [element_number(item, "elements") for item in elements]
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise SettingError(
+            f"elements={elements!r} must name at least one element, and each of them once"
+        )
+    return tuple(sorted(numbers))

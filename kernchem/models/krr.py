@@ -405,8 +405,8 @@ class KRR(RegressorMixin, BaseEstimator):
             return with_widths(kernel, features, widths)
         if self.descriptor is not None:
             return kernel_for(self.descriptor, self.kernel)
-        kernel = "gaussian" if self.kernel is None else self.kernel
-        return NAMED_KERNELS[kernel]() if isinstance(kernel, str) else clone(kernel)
+        given = "gaussian" if self.kernel is None else self.kernel
+        return NAMED_KERNELS[given]() if isinstance(given, str) else clone(given)
 
     def _solve(
         self, training: TrainingSet, jitter: float = 0.0
@@ -465,7 +465,7 @@ class KRR(RegressorMixin, BaseEstimator):
 
     def _cross_kernel(self, features: Any, known: Any) -> _Array:
         if self.kernel_ is None:
-            return features[:, self._kept]
+            return np.asarray(features[:, self._kept])
         return np.asarray(self.kernel_(features, known))
 
     def _residuals_of_samples(self, training: TrainingSet, residuals: _Array) -> _Array:

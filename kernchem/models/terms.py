@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -75,9 +75,9 @@ class Terms(BaseEstimator):
             )
         if isinstance(self, TermSum):
             return TermSum([term._weighted(factor) for term in self.terms])
-        copy = clone(self)
-        copy.weight = float(self.weight * factor)  # type: ignore[attr-defined]
-        return copy
+        copy: Any = clone(self)
+        copy.weight = float(copy.weight * factor)
+        return cast("Terms", copy)
 
 
 class Term(Terms):

@@ -144,6 +144,7 @@ def test_fixed_hyperparameters_have_no_gradient(rng):
     assert gradient.shape == (*K.shape, 0)
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_no_bit(rng):
     X = made(rng, tuple(rng.integers(1, 20, size=90)))
     for base in (Gaussian(0.8), Laplacian(2.0)):
