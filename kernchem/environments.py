@@ -8,7 +8,7 @@ eyes, and is checked once, when it is made.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,27 @@ from kernchem._validation import short, whole_numbers
 from kernchem.elements import formula
 from kernchem.errors import StructureError
 
-__all__ = ["AtomFeatures", "Environments", "as_environments"]
+__all__ = ["AtomFeatures", "Environments", "FeatureBlock", "as_environments"]
 
 _CURE = "pass what the transform of a descriptor with features per atom returned"
+
+
+class FeatureBlock(NamedTuple):
+    """Features of some atoms in the columns where they may differ from zero.
+
+    Parameters
+    ----------
+    atoms : array (m,)
+        Rows of the atoms in the batch.
+    columns : array (c,)
+        Features, ascending; all others are zero for these atoms.
+    values : array (m, c)
+        The features, C-contiguous.
+    """
+
+    atoms: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
 
 
 class AtomFeatures:
@@ -111,7 +129,9 @@ class Environments(Ragged[AtomFeatures]):
                 f"values is {short(values)}; it must be one array (n_atoms, n_features) of "
                 "numbers, the atoms of all structures behind each other"
             ) from None
-        self.values: npt.NDArray[np.float64] = frozen(features)
+        self._values: npt.NDArray[np.float64] | None = frozen(features)
+        self._blocks: tuple[FeatureBlock, ...] | None = None
+        self._n_features = features.shape[1] if features.ndim == 2 else 0
         self.numbers = frozen(whole_numbers(numbers, "numbers"))
         self.offsets = frozen(whole_numbers(offsets, "offsets"))
         self._check()
@@ -125,7 +145,42 @@ class Environments(Ragged[AtomFeatures]):
     ) -> Environments:
         """Make a batch out of arrays that came out of another batch or out of a descriptor."""
         self = object.__new__(cls)
-        self.values, self.numbers, self.offsets = frozen(values), frozen(numbers), frozen(offsets)
+        self._values, self._blocks, self._n_features = frozen(values), None, values.shape[1]
+        self.numbers, self.offsets = frozen(numbers), frozen(offsets)
+        return self
+
+    @classmethod
+    def from_blocks(
+        cls,
+        blocks: Iterable[FeatureBlock],
+        numbers: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.int64],
+        n_features: int,
+    ) -> Environments:
+        """Make a batch whose features are kept without most of their zeros.
+
+        Nothing is checked: this is for descriptors, which make such arrays.
+
+        Parameters
+        ----------
+        blocks : iterable of FeatureBlock
+            Atoms that may have features in the same columns; every atom is in one block.
+        numbers : array (n_atoms,)
+            Atomic numbers.
+        offsets : array (n + 1,)
+            First row of each structure.
+        n_features : int
+            Number of columns, those of zeros included.
+
+        Returns
+        -------
+        Environments
+            Its :attr:`values` are made when they are asked for, and not kept.
+        """
+        self = object.__new__(cls)
+        self._values, self._n_features = None, int(n_features)
+        self._blocks = tuple(FeatureBlock(*(frozen(part) for part in block)) for block in blocks)
+        self.numbers, self.offsets = frozen(numbers), frozen(offsets)
         return self
 
     @classmethod
@@ -160,16 +215,64 @@ class Environments(Ragged[AtomFeatures]):
                 )
         ends = np.cumsum([0] + [len(batch.numbers) for batch in batches])
         starts = [batch.offsets[:-1] + end for batch, end in zip(batches, ends[:-1], strict=True)]
-        return cls._unchecked(
-            np.concatenate([batch.values for batch in batches]),
-            np.concatenate([batch.numbers for batch in batches]),
-            np.concatenate([*starts, ends[-1:]]),
-        )
+        numbers = np.concatenate([batch.numbers for batch in batches])
+        offsets = np.concatenate([*starts, ends[-1:]])
+        if all(batch.blocks is None for batch in batches):
+            values = np.concatenate([batch.values for batch in batches])
+            return cls._unchecked(values, numbers, offsets)
+        moved = [
+            FeatureBlock(block.atoms + end, block.columns, block.values)
+            for batch, end in zip(batches, ends[:-1], strict=True)
+            for block in batch.nonzero_blocks()
+        ]
+        return cls.from_blocks(_joined(moved), numbers, offsets, width)
 
     @property
     def n_features(self) -> int:
         """Number of features of each atom."""
-        return int(self.values.shape[1])
+        return self._n_features
+
+    @property
+    def values(self) -> npt.NDArray[np.float64]:
+        """Features of all atoms, array (n_atoms, n_features).
+
+        A batch that is kept as :attr:`blocks` makes a new array each time.
+        """
+        if self._values is not None:
+            return self._values
+        return frozen(self.rows_of_atoms(np.arange(len(self.numbers))))
+
+    @property
+    def blocks(self) -> tuple[FeatureBlock, ...] | None:
+        """The features without most of their zeros; None where :attr:`values` are kept instead."""
+        return self._blocks
+
+    def rows_of_atoms(self, atoms: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return the features of some atoms.
+
+        Parameters
+        ----------
+        atoms : array (n_chosen,)
+            Rows of the atoms in the batch.
+
+        Returns
+        -------
+        array (n_chosen, n_features)
+            Their features.
+        """
+        if self._values is not None:
+            return self._values[atoms]
+        dense = np.zeros((len(atoms), self._n_features))
+        for block in self._blocks_of(atoms):
+            dense[np.ix_(block.atoms, block.columns)] = block.values
+        return dense
+
+    def nonzero_blocks(self) -> tuple[FeatureBlock, ...]:
+        """Return :attr:`blocks`; of a batch without them, one block that holds all features."""
+        if self._blocks is not None:
+            return self._blocks
+        rows, columns = np.arange(len(self.numbers)), np.arange(self._n_features)
+        return (FeatureBlock(rows, columns, self.values),)
 
     def __repr__(self) -> str:
         return (
@@ -178,7 +281,10 @@ class Environments(Ragged[AtomFeatures]):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.values, self.numbers, self.offsets)
+        if self._blocks is None:
+            return _rebuild, (self.values, self.numbers, self.offsets)
+        blocks = tuple(tuple(block) for block in self._blocks)
+        return _rebuild_blocks, (blocks, self.numbers, self.offsets, self._n_features)
 
     def _selection(
         self,
@@ -186,10 +292,27 @@ class Environments(Ragged[AtomFeatures]):
         atoms: npt.NDArray[np.int64],
         offsets: npt.NDArray[np.int64],
     ) -> Environments:
-        return self._unchecked(self.values[atoms], self.numbers[atoms], offsets)
+        numbers = self.numbers[atoms]
+        if self._blocks is None:
+            return self._unchecked(self.values[atoms], numbers, offsets)
+        return self.from_blocks(self._blocks_of(atoms), numbers, offsets, self._n_features)
 
     def _single(self, row: int, atoms: slice) -> AtomFeatures:
-        return AtomFeatures(self.values[atoms], self.numbers[atoms])
+        if self._blocks is None:
+            return AtomFeatures(self.values[atoms], self.numbers[atoms])
+        return AtomFeatures(self._take(np.array([row])).values, self.numbers[atoms])
+
+    def _blocks_of(self, atoms: npt.NDArray[np.int64]) -> list[FeatureBlock]:
+        """Return the blocks of a selection of atoms, which become rows 0, 1, ..."""
+        block_of, row_of = np.empty(len(self.numbers), int), np.empty(len(self.numbers), int)
+        for number, block in enumerate(self.nonzero_blocks()):
+            block_of[block.atoms], row_of[block.atoms] = number, np.arange(len(block.atoms))
+        found = []
+        for number, block in enumerate(self.nonzero_blocks()):
+            here = np.flatnonzero(block_of[atoms] == number)
+            if len(here):
+                found.append(FeatureBlock(here, block.columns, block.values[row_of[atoms[here]]]))
+        return found
 
     def _check(self) -> None:
         self._check_offsets()
@@ -256,6 +379,31 @@ def as_environments(X: Any) -> Environments:
         np.concatenate([item.numbers for item in items]),
         np.cumsum([0] + [len(item.numbers) for item in items]),
     )
+
+
+def _joined(blocks: list[FeatureBlock]) -> list[FeatureBlock]:
+    """Return blocks in which those with the same columns have become one."""
+    alike: dict[bytes, list[FeatureBlock]] = {}
+    for block in blocks:
+        alike.setdefault(block.columns.tobytes(), []).append(block)
+    return [
+        FeatureBlock(
+            np.concatenate([block.atoms for block in group]),
+            group[0].columns,
+            np.concatenate([block.values for block in group]),
+        )
+        for group in alike.values()
+    ]
+
+
+def _rebuild_blocks(
+    blocks: tuple[Any, ...],
+    numbers: npt.NDArray[np.int64],
+    offsets: npt.NDArray[np.int64],
+    n_features: int,
+) -> Environments:
+    made = [FeatureBlock(*block) for block in blocks]
+    return Environments.from_blocks(made, numbers, offsets, n_features)
 
 
 def _rebuild(

@@ -14,7 +14,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import GenericKernelMixin, Kernel, NormalizedKernelMixin
 from sklearn.model_selection import KFold, train_test_split
 
-from kernchem.environments import AtomFeatures, Environments, as_environments
+from kernchem.environments import AtomFeatures, Environments, FeatureBlock, as_environments
 from kernchem.errors import KernchemError, StructureError, UnknownElementError
 
 SIZES = [3, 1, 2, 5, 4, 1]
@@ -299,3 +299,45 @@ def test_any_arrays_make_a_batch_or_a_typed_error(values, numbers, offsets):
     else:
         assert batch.offsets[-1] == len(batch.numbers) == len(batch.values)
         assert sum(len(item.numbers) for item in batch) == len(batch.numbers)
+
+
+def _block_sparse(rng):
+    """Two structures in two blocks, and the same features as one array."""
+    numbers, offsets = np.array([8, 1, 1, 6, 8]), np.array([0, 3, 5])
+    first, second = rng.normal(size=(2, 2)), rng.normal(size=(3, 3))
+    dense = np.zeros((5, 6))
+    dense[np.ix_([0, 4], [0, 5])] = first
+    dense[np.ix_([3, 1, 2], [1, 2, 5])] = second
+    blocks = [
+        FeatureBlock(np.array([0, 4]), np.array([0, 5]), first),
+        FeatureBlock(np.array([3, 1, 2]), np.array([1, 2, 5]), second),
+    ]
+    return Environments.from_blocks(blocks, numbers, offsets, 6), dense
+
+
+def test_blocks_and_the_dense_array_are_the_same_features(rng):
+    sparse, dense = _block_sparse(rng)
+    assert sparse.n_features == 6
+    assert_array_equal(sparse.values, dense)
+    batch = Environments(dense, sparse.numbers, sparse.offsets)
+    assert batch.blocks is None
+    assert_array_equal(batch.nonzero_blocks()[0].values, dense)
+    for key in ([1, 0, 1], slice(1, 2), [0]):
+        assert_array_equal(sparse[key].values, batch[key].values)
+        assert sum(len(block.atoms) for block in sparse[key].blocks) == len(sparse[key].numbers)
+    assert sparse[1] == batch[1]
+
+
+def test_blocks_survive_pickling_and_joining(rng):
+    sparse, dense = _block_sparse(rng)
+    again = pickle.loads(pickle.dumps(sparse))
+    assert_array_equal(again.values, dense)
+    assert len(again.blocks) == 2
+    joined = Environments.concatenate([sparse, sparse[1:], Environments(dense, *_layout(sparse))])
+    assert_array_equal(joined.values, np.concatenate([dense, dense[3:], dense]))
+    # Blocks of the same columns have become one.
+    assert len(joined.blocks) == 3
+
+
+def _layout(batch):
+    return batch.numbers, batch.offsets

@@ -75,16 +75,18 @@ class Summary:
         self._print_worst()
         for text in warnings:
             click.echo(f"Note: {text}")
-        click.echo(f"Cite: {self._inner.descriptor_.citation}")
+        for text in dict.fromkeys(one.citation for one in self._descriptors()):
+            click.echo(f"Cite: {text}")
 
     def _lines(self) -> list[tuple[str, str]]:
         sample, inner = self._sample, self._inner
         chosen = " (by leave-one-out)" if inner.trials_ else ""
+        widths = " + ".join(str(one.n_features_out_) for one in self._descriptors())
         lines = [
             ("target", sample.target + (f" / {sample.unit}" if sample.unit else "")),
             ("molecules", self._counted()),
             ("elements", " ".join(symbol(number) for number in sample.structures.elements)),
-            ("descriptor", f"{self._name}, {inner.descriptor_.n_features_out_} features"),
+            ("descriptor", f"{self._name}, {widths} features"),
             ("kernel", f"{inner.kernel_}{chosen}"),
             ("alpha", f"{inner.alpha_:.3g}{chosen if inner.alpha == 'loo' else ''}"),
         ]
@@ -100,6 +102,12 @@ class Summary:
         of = f" {sample.unit}" if sample.unit else ""
         lines.append(("reference", f"{alone} alone: MAE {reference.mae:.4g}{of}, leave-one-out"))
         return lines
+
+    def _descriptors(self) -> tuple[Any, ...]:
+        """Return the fitted descriptors, of terms several."""
+        from kernchem.models.joint import descriptors_of
+
+        return descriptors_of(self._inner.descriptor_)
 
     def _counted(self) -> str:
         sample = self._sample

@@ -8,10 +8,13 @@ from kernchem.kernels.base import RadialKernel
 from kernchem.kernels.dot import Linear, Polynomial
 from kernchem.kernels.elementary import Constant, WhiteNoise
 from kernchem.kernels.named import NAMED_KERNELS
+from kernchem.kernels.structure import AtomSum, Average, StructureKernel
 from kernchem.kernels.vector import Gaussian, Laplacian, Matern
 
 __all__ = [
     "NAMED_KERNELS",
+    "AtomSum",
+    "Average",
     "Constant",
     "Gaussian",
     "Laplacian",
@@ -19,5 +22,6 @@ __all__ = [
     "Matern",
     "Polynomial",
     "RadialKernel",
+    "StructureKernel",
     "WhiteNoise",
 ]

@@ -19,6 +19,7 @@ __all__ = [
     "as_features",
     "checked_bounds",
     "fill_symmetric",
+    "mirror_panels",
     "product_panel",
 ]
 
@@ -99,6 +100,11 @@ def product_panel(n_rows: int) -> int:
     return -(-n_rows // (2 * pairs))
 
 
+def mirror_panels(out: Matrix, n_jobs: int | None) -> None:
+    """Copy what stands below the diagonal to above it."""
+    run_panels(lambda start, stop: mirror(out, start, stop), len(out), _MIRROR_PANEL, n_jobs)
+
+
 def fill_symmetric(
     fill: Callable[[int, int], object],
     panel: int,
@@ -114,7 +120,7 @@ def fill_symmetric(
     n = len(out)
     run_panels(lambda start, stop: fill(n - stop, n - start), n, panel, n_jobs)
     if order is None:
-        run_panels(lambda start, stop: mirror(out, start, stop), n, _MIRROR_PANEL, n_jobs)
+        mirror_panels(out, n_jobs)
         return
     rank = np.argsort(order)
     run_panels(lambda start, stop: mirror_ranked(out, rank, start, stop), n, _MIRROR_PANEL, n_jobs)

@@ -218,6 +218,10 @@ class Archive:
         values = values.astype(kind, copy=False)
         return values.reshape(shape[::-1]).T if match[2] == b"True" else values.reshape(shape)
 
+    def has(self, name: str) -> bool:
+        """Return whether an array is there, and was not read yet."""
+        return name in self._places
+
     def require_all_read(self) -> None:
         """Raise if there are arrays that no part of the model asked for."""
         if self._places:

@@ -54,6 +54,10 @@ class Input:
         """Return the input of a part of the model."""
         return Input(self._archive, f"{self._prefix}{name}.")
 
+    def has(self, name: str) -> bool:
+        """Return whether there is an array of this name that nobody asked for yet."""
+        return self._archive.has(f"{self._prefix}{name}.npy")
+
     def floats(self, name: str, *shape: int | None, finite: bool = True) -> npt.NDArray[np.float64]:
         """Return an array of float64; None stands for a length that is not known."""
         values = self._array(name, np.float64, shape)
@@ -61,9 +65,19 @@ class Input:
             raise ModelFileError(f"{name} holds numbers that are not finite")
         return values
 
-    def rows(self, name: str, length: int | None, below: int) -> npt.NDArray[np.int64]:
-        """Return an array of row numbers from 0 up to ``below``, which is not included."""
-        values = self._array(name, np.int64, (length,))
+    def whole_numbers(self, name: str, length: int | None) -> npt.NDArray[np.int64]:
+        """Return an array of int64."""
+        return self._array(name, np.int64, (length,))
+
+    def rows(
+        self, name: str, length: int | None, below: int, n_columns: int | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Return an array of row numbers from 0 up to ``below``, which is not included.
+
+        With ``n_columns``, of two axes.
+        """
+        shape = (length,) if n_columns is None else (length, n_columns)
+        values = self._array(name, np.int64, shape)
         if values.min() < 0 or values.max() >= below:
             raise ModelFileError(f"{name} holds numbers of rows that do not exist")
         return values

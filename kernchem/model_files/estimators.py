@@ -14,15 +14,19 @@ from sklearn.utils.validation import check_is_fitted
 from kernchem.descriptors import Descriptor
 from kernchem.errors import ModelFileError
 from kernchem.model_files.arrays import Input, Output
+from kernchem.model_files.features import features_from, put_features, sample_of, width_of
 from kernchem.model_files.layouts import (
     decode_descriptor,
     decode_elements,
+    decode_fitted,
     encode_descriptor,
     encode_elements,
+    n_parts_of,
 )
 from kernchem.model_files.values import decode, encode, fields, number, text, whole
 from kernchem.models import KRR, CompositionBaseline, DeltaLearner
 from kernchem.models.composition import CompositionSpace
+from kernchem.models.joint import JointFeatures, JointKernel
 from kernchem.models.training_set import TrainingSet
 from kernchem.models.tuning import Trial
 
@@ -33,8 +37,6 @@ _Rows = npt.NDArray[np.int64]
 
 #: Far beyond every real search or batch.
 _MOST = 1 << 40
-#: Rows of the training set on which a kernel must have finite values.
-_PROBED = 2
 #: Arguments of a pipeline, which are no names of steps.
 _RESERVED = ("steps", "memory", "verbose", "transform_input")
 
@@ -152,8 +154,8 @@ def _space_from_json(node: Any, source: Input) -> CompositionSpace | None:
 def _krr_to_json(model: KRR, output: Output) -> tuple[Any, Any]:
     check_is_fitted(model, ["dual_coef_", "loo_residuals_"])
     settings, training = encode(model), model._training
+    put_features(training.features, output)
     output.put(
-        features=training.features,
         targets=training.targets,
         weights=training.weights,
         first=training.first,
@@ -166,7 +168,7 @@ def _krr_to_json(model: KRR, output: Output) -> tuple[Any, Any]:
     if training.basis is not None:
         output.put(basis=training.basis, linear_coef=model._linear_coef)
     names = getattr(model, "feature_names_in_", None)
-    descriptor = None if model.descriptor is None else encode_descriptor(model.descriptor_)
+    descriptor = encode_descriptor(model.descriptor_) if model.takes_structures else None
     return settings, {
         "kernel": encode(model.kernel_),
         "alpha": encode(model.alpha_),
@@ -192,7 +194,10 @@ def _krr_from_json(model: KRR, state: Any, source: Input) -> KRR:
     labels = source.floats("labels", None, None)
     n_samples, n_targets = labels.shape
     model._space = _space_from_json(space, source)
-    training, kept = _training_from(source, model._space, n_samples, n_targets)
+    n_parts = n_parts_of(descriptor)
+    if (n_parts is None) != (model._terms is None):
+        raise ModelFileError("only terms have several descriptors")
+    training, kept = _training_from(source, model._space, n_samples, n_targets, n_parts)
     rank = 0 if training.basis is None else training.basis.shape[1]
     linear_coef = np.zeros((0, n_targets))
     if rank:
@@ -200,14 +205,15 @@ def _krr_from_json(model: KRR, state: Any, source: Input) -> KRR:
     model.alpha_ = number(alpha, "alpha", 5e-324, np.finfo(float).max)
     model.condition_ = number(condition, "condition", 0.0, np.inf)
     model.jitter_ = number(jitter, "jitter", 0.0, np.finfo(float).max)
-    n_features = training.features.shape[1]
+    features = training.features
     model.kernel_ = _kernel_from_json(kernel, model)
-    if model.kernel_ is None and n_features != len(training):
-        raise ModelFileError("the kernel matrix of the training set is not square")
     if model.kernel_ is not None:
-        _probe(model.kernel_, training.features[:_PROBED])
+        _probe(model.kernel_, features)
     model.trials_ = _trials_from_json(trials, model)
-    if model.descriptor is None:
+    if not model.takes_structures:
+        n_features = width_of(features)
+        if model.kernel_ is None and n_features != len(training):
+            raise ModelFileError("the kernel matrix of the training set is not square")
         if (descriptor, space, largest) != (None, None, None):
             raise ModelFileError("a model on arrays has no descriptor and no composition")
         model.n_features_in_ = n_samples if model.kernel_ is None else n_features
@@ -216,7 +222,7 @@ def _krr_from_json(model: KRR, state: Any, source: Input) -> KRR:
     else:
         if names is not None or (model._space is None) != (model.composition is False):
             raise ModelFileError("the composition is not that of the settings")
-        model.descriptor_ = decode_descriptor(descriptor, n_features)
+        model.descriptor_ = decode_fitted(descriptor, features)
         largest = whole(largest, "largest", 1, _MOST)
     model._largest = largest
     dual = source.floats("dual", len(training), n_targets)
@@ -234,7 +240,11 @@ _KRR_FIELDS = (
 
 
 def _training_from(
-    source: Input, space: CompositionSpace | None, n_samples: int, n_targets: int
+    source: Input,
+    space: CompositionSpace | None,
+    n_samples: int,
+    n_targets: int,
+    n_parts: int | None,
 ) -> tuple[TrainingSet, _Rows]:
     """Return the training set, and which of the caller's samples it was made of."""
     targets = source.floats("targets", None, n_targets)
@@ -250,28 +260,36 @@ def _training_from(
     basis = None
     if space is not None:
         basis = source.floats("basis", n, space.vectors.shape[1])
-    features = source.floats("features", n, None)
+    features = features_from(source, n, n_parts)
     return TrainingSet(features, targets, weights, basis, first, member), kept
 
 
 def _kernel_from_json(value: Any, model: KRR) -> Any:
     """Return a kernel, or None exactly where the model was given a kernel matrix."""
     kernel = decode(value)
-    if not (kernel is None if model._precomputed else isinstance(kernel, Kernel)):
+    expected = JointKernel if model._terms is not None else Kernel
+    if not (kernel is None if model._precomputed else isinstance(kernel, expected)):
         raise ModelFileError(f"{type(kernel).__name__} is no kernel of this model")
     return kernel
 
 
-def _probe(kernel: Kernel, rows: _Array) -> None:
-    """Raise unless a kernel has hyperparameters, a text and finite values of these rows."""
+def _probe(kernel: Kernel, features: Any) -> None:
+    """Raise unless a kernel has hyperparameters, a text and finite values of some features."""
+    rows, copy = sample_of(features), sample_of(features)
+    if isinstance(kernel, JointKernel) and max(kernel.parts) >= len(_parts_of(features)):
+        raise ModelFileError("the parts of a joint kernel are not those of the features")
     with np.errstate(all="ignore"):
-        K, cross, diagonal = kernel(rows), kernel(rows, rows.copy()), kernel.diag(rows)
+        K, cross, diagonal = kernel(rows), kernel(rows, copy), kernel.diag(rows)
         usable = K.shape == cross.shape == (len(rows), len(rows)) and diagonal.shape == (len(rows),)
         usable = usable and all(np.isfinite(values).all() for values in (K, cross, diagonal))
         if not usable or len(np.atleast_1d(kernel.theta)) != len(
             np.reshape(kernel.bounds, (-1, 2))
         ):
             raise ModelFileError(f"{kernel!r} has no finite values of the training set")
+
+
+def _parts_of(features: Any) -> tuple[Any, ...]:
+    return features.parts if isinstance(features, JointFeatures) else ()
 
 
 def _trials_from_json(value: Any, model: KRR) -> list[Trial]:
@@ -335,7 +353,7 @@ def _takes_structures(model: Any) -> bool:
     if isinstance(model, Pipeline):
         first = model.steps[0][1]
         return isinstance(first, Descriptor) or _takes_structures(first)
-    return not isinstance(model, KRR) or model.descriptor is not None
+    return not isinstance(model, KRR) or model.takes_structures
 
 
 def _baseline_to_json(model: CompositionBaseline, output: Output) -> tuple[Any, Any]:
@@ -382,7 +400,7 @@ def _pipeline_from_json(model: Pipeline, state: Any, source: Input) -> Pipeline:
     last = decode_model(encoded, source.part("last"))
     fitted = [last]
     if descriptor is not None:
-        if not isinstance(last, KRR) or last.descriptor is not None:
+        if not isinstance(last, KRR) or last.takes_structures:
             raise ModelFileError("the model behind a descriptor must be KRR on arrays")
         fitted.insert(0, decode_descriptor(descriptor, last.n_features_in_))
     if isinstance(last, Pipeline):

@@ -27,6 +27,7 @@ from kernchem.model_files.values import (
     whole,
 )
 from kernchem.models import KRR, CompositionBaseline, DeltaLearner
+from kernchem.models.joint import JointKernel, descriptors_of
 
 __all__ = ["ModelInfo", "describe", "info_from_json", "info_to_json"]
 
@@ -77,7 +78,8 @@ class ModelInfo:
     baseline : tuple of str
         Stored properties that the molecules must carry: those of a ``DeltaLearner``.
     descriptor, kernel : str or None
-        The fitted ones with the arguments that are not the default, numbers in full.
+        The fitted ones with the arguments that are not the default, numbers in full; of terms, all
+        descriptors, and the sum of their kernels with the weights.
     alpha : float or None
         Regulariser, relative to the mean diagonal of the kernel matrix.
     loo_mae, loo_rmse : tuple of float
@@ -152,7 +154,10 @@ def _with_model(info: ModelInfo, model: Any) -> ModelInfo:
         for _, step in model.steps:
             info = _with_model(info, step)
     elif isinstance(model, Descriptor):
-        info = replace(info, elements=_symbols(model.elements_), descriptor=_as_text(model))
+        told = _as_text(model)
+        if info.descriptor is not None:
+            told = f"{info.descriptor}, {told}"[:LONGEST_TEXT]
+        info = replace(info, elements=_symbols(model.elements_), descriptor=told)
     elif isinstance(model, KRR):
         info = _with_krr(info, model)
     else:
@@ -168,8 +173,9 @@ def _with_model(info: ModelInfo, model: Any) -> ModelInfo:
 
 
 def _with_krr(info: ModelInfo, model: KRR) -> ModelInfo:
-    if model.descriptor is not None:
-        info = _with_model(info, model.descriptor_)
+    if model.takes_structures:
+        for descriptor in descriptors_of(model.descriptor_):
+            info = _with_model(info, descriptor)
     if model._space is not None:
         info = replace(info, elements=_symbols(model._space.elements))
     mae, rmse = _errors(model.loo_residuals_.reshape(model._labels.shape))
@@ -209,6 +215,8 @@ def _code_of(item: Any) -> str:
         return f"[{inner}]" if isinstance(item, list) else f"({inner})"
     if isinstance(item, np.generic):
         return repr(item.item())
+    if isinstance(item, JointKernel):
+        return _code_of_terms(item)
     if type(item) not in _SHOWN:
         return repr(item)
     defaults = {
@@ -221,6 +229,14 @@ def _code_of(item: Any) -> str:
         if code != _code_of(defaults[name])
     }
     return f"{type(item).__name__}({', '.join(f'{k}={v}' for k, v in given.items())})"
+
+
+def _code_of_terms(kernel: JointKernel) -> str:
+    """Return a sum of products with weights; each term has a mean diagonal of 1 before them."""
+    terms = []
+    for weight, product in zip(kernel.weights, kernel.products, strict=True):
+        terms.append(" * ".join([repr(weight), *(_code_of(kernel.kernels[k]) for k in product)]))
+    return " + ".join(terms)
 
 
 def _on_one_line(value: str) -> str:

@@ -20,25 +20,79 @@ from kernchem.descriptors import (
     Descriptor,
     EncodedBonds,
     InverseDistances,
-    OverlapEigenvalues,
 )
 from kernchem.elements import MAX_ATOMIC_NUMBER
+from kernchem.environments import Environments
 from kernchem.errors import ModelFileError
+from kernchem.model_files.features import width_of
 from kernchem.model_files.values import class_name, decode, encode, fields, whole
+from kernchem.models.joint import JointDescriptor, JointFeatures
 from kernchem.structures import Structures
 
-__all__ = ["decode_descriptor", "decode_elements", "encode_descriptor", "encode_elements"]
+__all__ = [
+    "decode_descriptor",
+    "decode_elements",
+    "decode_fitted",
+    "encode_descriptor",
+    "encode_elements",
+    "n_parts_of",
+]
+
+#: Numbers among the settings that are no sizes.
+_NO_SIZES = ("n_jobs", "random_state")
+#: Numbers of functions of which each pair makes a feature.
+_BASES = ("n_max",)
+#: Points of a grid that every memory has room for.
+_FEW = 10_000
+#: More than the range of all angles, radian.
+_ANGLES = 5.0
 
 
 def encode_descriptor(descriptor: Any) -> dict[str, Any]:
-    """Return a fitted descriptor as plain JSON: class, settings and layout."""
+    """Return a fitted descriptor as plain JSON: class, settings and layout; or several of them."""
+    if isinstance(descriptor, JointDescriptor):
+        return {"joint": [encode_descriptor(one) for one in descriptor.descriptors]}
     class_name(descriptor)
     check_is_fitted(descriptor, "n_features_out_")
-    layout = _LAYOUTS[type(descriptor)][0](descriptor)
+    layout = _layout_of(descriptor)[0](descriptor)
     return {"descriptor": encode(descriptor), "layout": layout}
 
 
-def decode_descriptor(node: Any, n_features: int) -> Descriptor:
+def n_parts_of(node: Any) -> int | None:
+    """Return the number of descriptors that stand for one, or None for a single descriptor."""
+    if not isinstance(node, dict) or set(node) != {"joint"}:
+        return None
+    if not isinstance(node["joint"], list) or not node["joint"]:
+        raise ModelFileError("a joint descriptor must be a list of descriptors")
+    return len(node["joint"])
+
+
+def decode_fitted(node: Any, features: Any) -> Any:
+    """Return the descriptor of a model with the features that it was trained on.
+
+    Parameters
+    ----------
+    node : object
+        Plain JSON, as it was read.
+    features : array, Environments or JointFeatures
+        Of as many parts as the descriptor.
+
+    Returns
+    -------
+    Descriptor or JointDescriptor
+        Fitted.
+    """
+    if isinstance(features, JointFeatures):
+        pairs = zip(node["joint"], features.parts, strict=True)
+        return JointDescriptor([decode_fitted(one, part) for one, part in pairs])
+    local = isinstance(features, Environments)
+    descriptor = decode_descriptor(node, width_of(features), local=local)
+    if local and not np.isin(features.numbers, descriptor.elements_).all():
+        raise ModelFileError("atoms of the training set are none of those of the descriptor")
+    return descriptor
+
+
+def decode_descriptor(node: Any, n_features: int, *, local: bool = False) -> Descriptor:
     """Return the fitted descriptor that :func:`encode_descriptor` turned into JSON.
 
     Parameters
@@ -47,6 +101,8 @@ def decode_descriptor(node: Any, n_features: int) -> Descriptor:
         Plain JSON, as it was read.
     n_features : int
         Number of columns of the features that the model was trained on.
+    local : bool
+        Whether they are features of atoms.
 
     Returns
     -------
@@ -64,9 +120,13 @@ def decode_descriptor(node: Any, n_features: int) -> Descriptor:
         raise ModelFileError(f"{type(descriptor).__name__} is no descriptor")
     # Checked by `transform` only, which is never called here.
     effective_n_jobs(getattr(descriptor, "n_jobs", None))
-    _LAYOUTS[type(descriptor)][1](descriptor, layout, n_features)
-    if descriptor.local:
-        raise ModelFileError("the descriptor has features of atoms, and the model takes others")
+    _layout_of(descriptor)[1](descriptor, layout, n_features)
+    if descriptor.local != local:
+        kinds = ("structures", "atoms")
+        raise ModelFileError(
+            f"the descriptor has features of {kinds[descriptor.local]}, the training set of "
+            f"{kinds[local]}"
+        )
     _require(descriptor.n_features_out_, n_features)
     return descriptor
 
@@ -148,16 +208,6 @@ def _encoded_from_json(descriptor: EncodedBonds, layout: Any, n_features: int) -
     _learn(descriptor, elements)
 
 
-def _overlap_to_json(descriptor: OverlapEigenvalues) -> dict[str, Any]:
-    return {"elements": encode_elements(descriptor.elements_), "size": descriptor.size_}
-
-
-def _overlap_from_json(descriptor: OverlapEigenvalues, layout: Any, n_features: int) -> None:
-    elements, size = fields(layout, "elements", "size")
-    _learn(descriptor, decode_elements(elements))
-    descriptor._set_size(whole(size, "size", 1, n_features))
-
-
 def _inverse_to_json(descriptor: InverseDistances) -> dict[str, Any]:
     return {"numbers": encode_elements(descriptor.numbers_)}
 
@@ -177,11 +227,72 @@ def _inverse_from_json(descriptor: InverseDistances, layout: Any, n_features: in
         raise ModelFileError("the equilibrium has distances that are no finite numbers")
 
 
+def _common_to_json(descriptor: Any) -> dict[str, Any]:
+    """Return elements, and size and types of those that have them."""
+    layout: dict[str, Any] = {"elements": encode_elements(descriptor.elements_)}
+    if hasattr(descriptor, "size_"):
+        layout["size"] = int(descriptor.size_)
+    if hasattr(descriptor, "types_"):
+        layout["types"] = [encode_elements(members) for members in descriptor.types_]
+    return layout
+
+
+def _common_from_json(descriptor: Any, layout: Any, n_features: int) -> None:
+    if not isinstance(layout, dict) or "elements" not in layout:
+        raise ModelFileError("a layout has elements")
+    elements = decode_elements(layout["elements"])
+    _require_small(descriptor, n_features)
+    _learn(descriptor, elements)
+    learnt = _common_to_json(descriptor)
+    found = dict(zip(learnt, fields(layout, *learnt), strict=True))
+    if "size" in found:
+        descriptor._set_size(whole(found["size"], "size", 1, n_features))
+    if "types" in found:
+        types = [_type_from_json(members, elements) for members in _items(found["types"])]
+        if len(set(types)) < len(types) or len(types) > n_features:
+            raise ModelFileError("a type of a layout is there twice, or there are too many")
+        descriptor._set_types(types)
+
+
+def _items(value: Any) -> list[Any]:
+    if not isinstance(value, list) or not value:
+        raise ModelFileError("types must be a list that is not empty")
+    return value
+
+
+def _type_from_json(value: Any, elements: tuple[int, ...]) -> tuple[int, ...]:
+    """Return one to three elements, the smaller end first."""
+    members = value if isinstance(value, list) else []
+    usable = 1 <= len(members) <= 3 and all(type(z) is int and z in elements for z in members)
+    if not usable or members[0] > members[-1]:
+        raise ModelFileError("types of a layout must be one to three of its elements")
+    return tuple(members)
+
+
+def _require_small(descriptor: Any, n_features: int) -> None:
+    """Raise where a setting makes more functions or points of a grid than there are features."""
+    settings = descriptor.get_params(deep=False)
+    for name, value in settings.items():
+        if name in _NO_SIZES or not isinstance(value, int | float | np.integer):
+            continue
+        made = float(value) if isinstance(value, int | np.integer) else 0.0
+        if name in _BASES:
+            made = made**2 / 2.0
+        if name.startswith("step"):
+            # Along distances up to the cutoff, or angles.
+            made = max(float(settings.get("r_cut") or 0.0), _ANGLES) / max(float(value), 5e-324)
+        if not made <= max(n_features, _FEW):
+            raise ModelFileError(f"{name}={value!r} is too much for {n_features} features")
+
+
 #: For each class: its layout as JSON, and a function that fits an object to such a layout.
 _LAYOUTS: dict[type, tuple[Callable[[Any], Any], Callable[[Any, Any, int], None]]] = {
     BagOfBonds: (_bags_to_json, _bags_from_json),
     CoulombMatrix: (_coulomb_to_json, _coulomb_from_json),
     EncodedBonds: (_encoded_to_json, _encoded_from_json),
     InverseDistances: (_inverse_to_json, _inverse_from_json),
-    OverlapEigenvalues: (_overlap_to_json, _overlap_from_json),
 }
+
+
+def _layout_of(descriptor: Any) -> tuple[Callable[[Any], Any], Callable[[Any, Any, int], None]]:
+    return _LAYOUTS.get(type(descriptor), (_common_to_json, _common_from_json))

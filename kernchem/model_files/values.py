@@ -20,9 +20,12 @@ from sklearn.pipeline import Pipeline
 
 from kernchem import descriptors, kernels, models
 from kernchem._threads import effective_n_jobs
-from kernchem._validation import short
+from kernchem._validation import is_positive, short
 from kernchem.errors import ModelFileError
+from kernchem.kernels import StructureKernel
 from kernchem.model_files.geometry import geometry_from_json, geometry_to_json
+from kernchem.models import joint
+from kernchem.models.terms import Terms
 
 __all__ = [
     "CLASSES",
@@ -69,9 +72,18 @@ def _classes(package: str, module: Any, names: list[str]) -> dict[str, type]:
     }
 
 
+_ESTIMATORS = ["KRR", "CompositionBaseline", "DeltaLearner"]
+_TERMS = [
+    name
+    for name in models.__all__
+    if inspect.isclass(getattr(models, name)) and issubclass(getattr(models, name), Terms)
+]
+
 #: The classes whose objects are kept, by the names that stand in a file.
 CLASSES: dict[str, type] = {
-    **_classes("kernchem", models, models.__all__),
+    **_classes("kernchem", models, _ESTIMATORS),
+    **_classes("kernchem.models", models, _TERMS),
+    **_classes("kernchem.models", joint, ["JointKernel"]),
     **_classes("kernchem.descriptors", descriptors, descriptors.__all__),
     **_classes("kernchem.kernels", kernels, kernels.__all__),
     **_classes("sklearn.gaussian_process.kernels", sklearn_kernels, _SKLEARN_KERNELS),
@@ -94,8 +106,8 @@ def class_name(item: object) -> str:
     except KeyError:
         raise ModelFileError(
             f"{short(item)} cannot be kept in a model file. What can: "
-            f"{', '.join(models.__all__)} and pipelines of a descriptor and KRR; descriptors and "
-            "kernels of kernchem, kernels of scikit-learn; numbers, texts, lists, tuples, "
+            f"{', '.join(_ESTIMATORS)} and pipelines of a descriptor and KRR; descriptors, terms "
+            "and kernels of kernchem, kernels of scikit-learn; numbers, texts, lists, tuples, "
             "mappings and arrays. For other objects use joblib, whose files can run code when "
             "they are loaded"
         ) from None
@@ -256,6 +268,8 @@ def _decode_object(value: dict[str, Any], depth: int) -> Any:
     if issubclass(cls, Kernel):
         for key, item in settings.items():
             _check_kernel_setting(name, key, item)
+    if cls is joint.JointKernel:
+        _check_joint_kernel(**settings)
     try:
         made = cls(**settings)
     except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
@@ -272,8 +286,16 @@ def _require_no_cache(item: Any) -> None:
 
 def _check_kernel_setting(name: str, key: str, value: Any) -> None:
     """Raise unless an argument of a kernel is a kernel, a number, numbers or bounds."""
+    if key in _JOINT and name == "kernchem.models.JointKernel":
+        return
     if key in {"k1", "k2", "kernel"}:
         usable = isinstance(value, Kernel)
+    elif key == "base":
+        usable = isinstance(value, Kernel) and not isinstance(value, StructureKernel)
+    elif key == "coupling":
+        usable = isinstance(value, str) or _are_weights(value)
+    elif key == "normalize":
+        usable = isinstance(value, bool)
     elif key == "n_jobs":
         usable = effective_n_jobs(value) > 0
     elif key.endswith("_bounds"):
@@ -282,6 +304,43 @@ def _check_kernel_setting(name: str, key: str, value: Any) -> None:
         usable = _numbers(value) is not None and np.ndim(value) <= 1
     if not usable:
         raise ModelFileError(f"{name} cannot have {key}={short(value)}")
+
+
+_JOINT = ("kernels", "parts", "products", "weights", "scales", "fixed_weights")
+
+
+def _check_joint_kernel(
+    kernels: Any,
+    parts: Any,
+    products: Any,
+    weights: Any,
+    scales: Any = None,
+    fixed_weights: Any = False,
+) -> None:
+    """Raise unless these are factors, the part of each, and terms that are made of them."""
+    usable = (
+        isinstance(fixed_weights, bool)
+        and all(isinstance(given, list) and given for given in (kernels, parts, products, weights))
+        and all(isinstance(kernel, Kernel) for kernel in kernels)
+        and len(parts) == len(kernels)
+        and all(type(part) is int and part >= 0 for part in parts)
+        and all(isinstance(product, list) and product for product in products)
+        and all(type(k) is int and 0 <= k < len(kernels) for product in products for k in product)
+        and all(
+            isinstance(given, list)
+            and len(given) == len(products)
+            and all(type(item) is float and is_positive(item) for item in given)
+            for given in (weights, weights if scales is None else scales)
+        )
+    )
+    if not usable:
+        raise ModelFileError("factors and terms of a joint kernel do not belong to each other")
+
+
+def _are_weights(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(item, int | float | np.number) for item in value.values()
+    )
 
 
 def _are_bounds(value: Any) -> bool:

@@ -3,5 +3,15 @@
 from kernchem.models.composition import CompositionBaseline
 from kernchem.models.delta import DeltaLearner
 from kernchem.models.krr import KRR
+from kernchem.models.recipes import composite
+from kernchem.models.terms import Term, TermProduct, TermSum
 
-__all__ = ["KRR", "CompositionBaseline", "DeltaLearner"]
+__all__ = [
+    "KRR",
+    "CompositionBaseline",
+    "DeltaLearner",
+    "Term",
+    "TermProduct",
+    "TermSum",
+    "composite",
+]

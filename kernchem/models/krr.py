@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -18,10 +19,13 @@ from kernchem.elements import formula
 from kernchem.errors import KernchemWarning, SettingError
 from kernchem.kernels import NAMED_KERNELS
 from kernchem.models.composition import CompositionSpace
+from kernchem.models.joint import JointKernel, with_columns
+from kernchem.models.recipes import RECIPES
+from kernchem.models.terms import Terms, joined, kernel_for, with_widths
 from kernchem.models.training_set import TrainingSet, fold_numbers
 from kernchem.models.tuning import Criterion, Trial, kernel_matrix, noise_of, tune
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
-from kernchem.structures import as_structures
+from kernchem.structures import Structures, as_structures
 
 __all__ = ["KRR"]
 
@@ -59,9 +63,12 @@ class KRR(RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    kernel : kernel, {"gaussian", "laplacian", "precomputed"} or None, default None
-        A kernel of :mod:`kernchem.kernels` or of scikit-learn. None is the kernel that the
-        descriptor recommends, Gaussian on arrays.
+    kernel : kernel, str, Terms or None, default None
+        A kernel of :mod:`kernchem.kernels` or of scikit-learn, or a short name such as "gaussian",
+        "laplacian" or "precomputed". None is the kernel that the descriptor recommends, Gaussian on
+        arrays; for features of atoms, :class:`~kernchem.kernels.AtomSum` of it. A sum or product of
+        :class:`~kernchem.models.Term` brings its descriptors along, as does "composite", the name
+        of :func:`~kernchem.models.composite`.
     alpha : float or "loo", default "loo"
         Regulariser relative to the mean diagonal, dimensionless, > 0; "loo" chooses it. It is never
         changed silently.
@@ -99,7 +106,7 @@ class KRR(RegressorMixin, BaseEstimator):
     trials_ : list of Trial
         Every evaluation of the search: rows, kernel, alpha, error.
     descriptor_ : descriptor
-        The fitted descriptor; only with one.
+        The fitted descriptor; only with one, or with terms, which have one for each part.
 
     Raises
     ------
@@ -216,7 +223,7 @@ class KRR(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self, "dual_coef_")
         linear: Any = 0.0
-        if self.descriptor is None:
+        if not self.takes_structures:
             features = validate_data(self, X, reset=False, dtype=np.float64)
             known = self._training.features
         else:
@@ -265,7 +272,7 @@ class KRR(RegressorMixin, BaseEstimator):
     # -- the steps of fit, in order ---------------------------------------------------------------
 
     def _check_settings(self) -> None:
-        alpha, kernels = self.alpha, (*NAMED_KERNELS, "precomputed")
+        alpha, kernels = self.alpha, (*NAMED_KERNELS, *RECIPES, "precomputed")
         number = isinstance(alpha, int | float | np.number) and not isinstance(alpha, bool)
         if not (alpha == "loo" if isinstance(alpha, str) else number and 0 < alpha < np.inf):
             raise SettingError(f"alpha={alpha!r}; use a positive number or 'loo'")
@@ -273,7 +280,7 @@ class KRR(RegressorMixin, BaseEstimator):
             raise SettingError(
                 f"kernel={self.kernel!r}; use a kernel or one of {', '.join(kernels)}"
             )
-        if not (self.kernel is None or isinstance(self.kernel, str | Kernel)):
+        if not (self.kernel is None or isinstance(self.kernel, str | Kernel | Terms)):
             raise SettingError(
                 f"kernel={self.kernel!r} is no kernel; use one of {', '.join(kernels)}, or an "
                 "object such as Gaussian()"
@@ -291,17 +298,20 @@ class KRR(RegressorMixin, BaseEstimator):
             value = getattr(self, name)
             if not isinstance(value, str | bool | None) or value not in allowed:
                 raise SettingError(f"{name}={value!r}; use one of {', '.join(map(repr, allowed))}")
-        if self.descriptor is not None and self.descriptor.local:
+        if self._terms is not None and self.descriptor is not None:
             raise SettingError(
-                f"descriptor={self.descriptor!r} gives features of atoms, which need a kernel "
-                "between atoms; use one that describes whole molecules, such as EncodedBonds()"
+                f"kernel={self.kernel!r} brings its own descriptors: leave out descriptor="
             )
         if self.descriptor is not None and self._precomputed:
             raise SettingError("kernel='precomputed' takes a kernel matrix: leave out descriptor=")
-        if self.descriptor is None and self.composition is True:
+        if not self.takes_structures and self.composition is True:
             raise SettingError(
                 "composition=True counts atoms, so it needs structures: give descriptor= too"
             )
+        if self._terms is not None:
+            joined(self._terms)
+        elif self.descriptor is not None:
+            kernel_for(self.descriptor, self.kernel)
 
     def _forget(self) -> None:
         """Remove what an earlier fit left, so that nothing of it survives one that fails."""
@@ -310,12 +320,24 @@ class KRR(RegressorMixin, BaseEstimator):
                 delattr(self, name)
 
     @property
+    def takes_structures(self) -> bool:
+        """Whether samples are structures; else they are rows of numbers."""
+        return self.descriptor is not None or self._terms is not None
+
+    @property
+    def _terms(self) -> Terms | None:
+        """Terms that the kernel is made of, if it is."""
+        if isinstance(self.kernel, str) and self.kernel in RECIPES:
+            return RECIPES[self.kernel]()
+        return self.kernel if isinstance(self.kernel, Terms) else None
+
+    @property
     def _precomputed(self) -> bool:
         return isinstance(self.kernel, str) and self.kernel == "precomputed"
 
     def _checked_input(self, X: Any, y: Any) -> tuple[Any, _Array]:
         """Return samples that can be indexed and finite labels."""
-        if self.descriptor is not None:
+        if self.takes_structures:
             structures = as_structures(X)
             return structures, check_labels(y, len(structures))
         # A kernel matrix is too large to be copied; features are, as predictions depend on them.
@@ -327,35 +349,40 @@ class KRR(RegressorMixin, BaseEstimator):
     def _training_set(self, samples: Any, targets: _Array, weights: _Array) -> TrainingSet:
         """Return distinct samples with features and linear part, and learn the layout of both."""
         self._space: CompositionSpace | None = None
-        self._largest = None if self.descriptor is None else int(samples.sizes.max())
+        self._largest = int(samples.sizes.max()) if self.takes_structures else None
         if self._precomputed:
             return TrainingSet.all(samples, targets, weights)
-        if self.descriptor is None:
+        if not self.takes_structures:
             return self._gather(samples, targets, weights, None)
-        self.descriptor_ = clone(self.descriptor).fit(samples)
+        if self._terms is None:
+            self.descriptor_: Any = clone(self.descriptor).fit(samples)
+        else:
+            self.descriptor_ = joined(self._terms)[0].fit(samples)
         features = self.descriptor_.transform(samples)
         basis = None
         if self.composition is not False:
             self._space = CompositionSpace(samples)
             basis = self._space.basis(samples)
-        return self._gather(features, targets, weights, basis)
+        if isinstance(features, np.ndarray):
+            return self._gather(features, targets, weights, basis)
+        return TrainingSet.distinct(features, targets, weights, basis, _bytes_of(samples))
 
     def _gather(
         self, features: _Array, targets: _Array, weights: _Array, basis: _Array | None
     ) -> TrainingSet:
         """Merge identical samples, unless the kernel itself tells a sample from its copy."""
-        kernel, one = self._initial_kernel(), features[:1]
+        kernel, one = self._initial_kernel(features), features[:1]
         if np.allclose(kernel(one), kernel(one, one.copy()), rtol=1e-12, atol=0.0):
             return TrainingSet.distinct(features, targets, weights, basis)
         return TrainingSet.all(features, targets, weights, basis)
 
     def _choose(self, training: TrainingSet, folds: list[_Rows] | None) -> None:
         """Set ``kernel_`` and ``alpha_``, by the leave-out error where that is asked for."""
-        kernel = self._initial_kernel()
+        kernel = self._initial_kernel(training.features)
         alpha = None if isinstance(self.alpha, str) else float(self.alpha)
         varied = self.optimizer is not None and kernel is not None and len(kernel.theta) > 0
         if alpha is not None and not varied:
-            self.kernel_, self.alpha_ = kernel, alpha
+            self.kernel_, self.alpha_ = _settled(kernel, training.features), alpha
             self.trials_: list[Trial] = []
             return
         if len(training) < 2:
@@ -364,17 +391,22 @@ class KRR(RegressorMixin, BaseEstimator):
                 f"{len(training.member)} were given, all alike (n_samples = 1 without copies): "
                 "give alpha a number and use optimizer=None"
             )
-        self.kernel_, self.alpha_, self.trials_ = tune(
+        kernel, self.alpha_, self.trials_ = tune(
             training, kernel, alpha, varied=varied, folds=folds, criterion=self.criterion
         )
+        self.kernel_ = _settled(kernel, training.features)
 
-    def _initial_kernel(self) -> Any:
-        kernel = self.kernel
+    def _initial_kernel(self, features: Any) -> Any:
+        """Return a fresh kernel, with which the search starts."""
         if self._precomputed:
             return None
-        if kernel is None:
-            kernel = "gaussian" if self.descriptor is None else self.descriptor.recommended_kernel
-        return NAMED_KERNELS[kernel]() if isinstance(kernel, str) else clone(kernel)
+        if self._terms is not None:
+            _, kernel, widths = joined(self._terms)
+            return with_widths(kernel, features, widths)
+        if self.descriptor is not None:
+            return kernel_for(self.descriptor, self.kernel)
+        given = "gaussian" if self.kernel is None else self.kernel
+        return NAMED_KERNELS[given]() if isinstance(given, str) else clone(given)
 
     def _solve(
         self, training: TrainingSet, jitter: float = 0.0
@@ -425,18 +457,15 @@ class KRR(RegressorMixin, BaseEstimator):
 
     # -- helpers ----------------------------------------------------------------------------------
 
-    def _features_with_training(self, structures: Any) -> tuple[_Array, _Array]:
+    def _features_with_training(self, structures: Any) -> tuple[Any, Any]:
         """Return features of structures and of the training set under a layout that holds both."""
         descriptor, columns = self.descriptor_.widened(structures)
-        features, known = descriptor.transform(structures), self._training.features
-        if features.shape[1] != known.shape[1]:
-            narrow, known = known, np.zeros((len(known), features.shape[1]))
-            known[:, columns] = narrow
-        return features, known
+        features = descriptor.transform(structures)
+        return features, with_columns(self._training.features, columns, features)
 
-    def _cross_kernel(self, features: _Array, known: _Array) -> _Array:
+    def _cross_kernel(self, features: Any, known: Any) -> _Array:
         if self.kernel_ is None:
-            return features[:, self._kept]
+            return np.asarray(features[:, self._kept])
         return np.asarray(self.kernel_(features, known))
 
     def _residuals_of_samples(self, training: TrainingSet, residuals: _Array) -> _Array:
@@ -452,10 +481,23 @@ class KRR(RegressorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         tags.input_tags.pairwise = self._precomputed
-        if self.descriptor is not None:
+        if self.takes_structures:
             tags.input_tags.two_d_array = False
             tags.no_validation = True
         return tags
+
+
+def _bytes_of(structures: Structures) -> Iterator[tuple[bytes, ...]]:
+    """Return what tells structures apart, one by one."""
+    for one in structures:
+        parts = (one.numbers, one.positions, one.cell, one.pbc)
+        # Adding 0 turns -0.0 into 0.0, whose bytes differ.
+        yield tuple(b"" if part is None else (part + 0).tobytes() for part in parts)
+
+
+def _settled(kernel: Any, features: Any) -> Any:
+    """Return the kernel for a model: of terms, divided by their mean diagonals."""
+    return kernel.scaled_to(features) if isinstance(kernel, JointKernel) else kernel
 
 
 def _require_symmetric(K: _Array) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ class TrainingSet:
 
     Attributes
     ----------
-    features : array (n, n_features) or (n, n)
+    features : array (n, n_features) or (n, n), Environments or JointFeatures
         Features, or the kernel matrix where that was given.
     targets : array (n, t)
         Weighted means of the labels of each distinct sample.
@@ -40,7 +41,7 @@ class TrainingSet:
         Distinct sample that each of the caller's samples belongs to.
     """
 
-    features: _Array
+    features: Any
     targets: _Array
     weights: _Array
     basis: _Array | None
@@ -50,23 +51,25 @@ class TrainingSet:
     @classmethod
     def distinct(
         cls,
-        features: _Array,
+        features: Any,
         labels: _Array,
         weights: _Array,
         basis: _Array | None = None,
+        samples: Iterable[Any] | None = None,
     ) -> TrainingSet:
         """Merge samples that agree in features and linear part.
 
-        Their weights are added and their labels averaged, so a weight of two and a repetition give
-        the same model, and a sample cannot be predicted from its own copy.
+        With ``samples``, those of which the bytes agree, as of features of atoms. Their weights
+        are added and their labels averaged, so a weight of two and a repetition give the same
+        model, and a sample cannot be predicted from its own copy.
         """
         keys: dict[tuple[bytes, bytes], int] = {}
         member = np.empty(len(features), dtype=np.int64)
         first: list[int] = []
-        for row, values in enumerate(features):
+        for row, values in enumerate(features if samples is None else samples):
             part = b"" if basis is None else basis[row].tobytes()
             # Adding 0.0 turns -0.0 into 0.0, whose bytes differ.
-            key = ((values + 0.0).tobytes(), part)
+            key = ((values + 0.0).tobytes() if samples is None else values, part)
             member[row] = keys.setdefault(key, len(keys))
             if member[row] == len(first):
                 first.append(row)
@@ -86,7 +89,7 @@ class TrainingSet:
 
     @classmethod
     def all(
-        cls, features: _Array, labels: _Array, weights: _Array, basis: _Array | None = None
+        cls, features: Any, labels: _Array, weights: _Array, basis: _Array | None = None
     ) -> TrainingSet:
         """Take samples as they are, as for a kernel matrix."""
         rows = np.arange(len(features))

@@ -7,6 +7,7 @@ trial is one factorisation and one triangular inversion; distances are computed 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +22,9 @@ from kernchem.errors import (
     SingularKernelError,
 )
 from kernchem.kernels.base import RadialKernel
+from kernchem.kernels.structure import StructureKernel
+from kernchem.models.joint import JointKernel
+from kernchem.models.terms import typical_distance
 from kernchem.models.training_set import TrainingSet
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
 
@@ -32,8 +36,11 @@ Criterion = Literal["mae", "rmse"]
 
 #: Rows on which the coarse grid is evaluated.
 _COARSE_ROWS = 500
-#: Rows above which the fine search runs on a random subset of this size.
+#: Rows above which the fine search runs on a random subset of this size: with one kernel of rows of
+#: features, with one between structures, which is computed anew for each width, and with terms.
 _FINE_ROWS = 8000
+_FINE_ROWS_STRUCTURES = 1000
+_FINE_ROWS_TERMS = 1500
 #: Length scales of the coarse grid, in units of the one that suits the median distance.
 _LENGTH_FACTORS = 4.0 ** np.arange(-1.0, 4.0)
 #: Regularisers of the coarse grid, in units of the mean diagonal of the kernel matrix.
@@ -42,6 +49,10 @@ _LOG_ALPHA_BOUNDS = (np.log(1e-14), np.log(1e4))
 #: First steps of the compass search along log theta and log alpha, and how often they are halved.
 _FIRST_STEP = (np.log(2.0), np.log(10.0))
 _HALVINGS = 1
+#: The same for terms: steps along log widths, log weights and log alpha.
+_TERM_STEPS = (np.log(1.6), np.log(2.5), np.log(4.0))
+#: Regularisers that are tried with terms before anything else.
+_TERM_ALPHAS = 10.0 ** np.arange(-10.0, -3.0)
 #: Errors that differ by less than this fraction are equal: of equals the grid prefers the largest
 #: regulariser, and the compass search stays where it is.
 _EQUAL = 1e-3
@@ -93,6 +104,8 @@ class _Search:
         # With a width per feature the distances depend on the widths.
         reusable = radial and not self.kernel.anisotropic
         self.distances = self.kernel.distances(self.training.features) if reusable else None
+        #: Matrices of the latest thetas: of each factor of a joint kernel, or of the kernel itself.
+        self.matrices: dict[int, tuple[bytes, _Array]] = {}
 
     def __call__(self, point: _Array) -> float:
         """Return the error at a point; each point is evaluated once."""
@@ -114,6 +127,11 @@ class _Search:
         if not self.varied:
             return np.zeros((1, 0))
         kernel = self.kernel
+        if isinstance(kernel, StructureKernel) and isinstance(kernel.base, RadialKernel):
+            if kernel.base.anisotropic:
+                return np.array(kernel.theta)[None, :]
+            suits = kernel.base.length_scale_from(typical_distance(kernel, self.training.features))
+            return np.asarray(np.log(suits * _LENGTH_FACTORS)[:, None])
         if not isinstance(kernel, RadialKernel):
             return np.array(kernel.theta)[None, :]
         D = self.distances
@@ -127,10 +145,7 @@ class _Search:
 
     def _error(self, kernel: Any, alpha: float) -> float:
         training = self.training
-        if self.distances is None:
-            K = kernel_matrix(kernel, training.features)
-        else:
-            K = kernel.from_distances(self.distances)
+        K = self._matrix(kernel)
         factor = CholeskyFactor.attempt(K, noise_of(K, alpha, training.weights))
         if factor is None:
             return np.inf
@@ -142,6 +157,28 @@ class _Search:
             return np.inf
         weights = training.weights[known] / training.weights[known].sum()
         return self._relative_error(weights, training.targets[known], residuals[known])
+
+    def _matrix(self, kernel: Any) -> _Array:
+        """Return a fresh kernel matrix of the rows of the search."""
+        features = self.training.features
+        if self.distances is not None:
+            return np.asarray(kernel.from_distances(self.distances))
+        if isinstance(kernel, JointKernel):
+            factors = [
+                self._kept(k, one.theta, lambda k=k: kernel.factor(k, features))  # type: ignore[misc]
+                for k, one in enumerate(kernel.kernels)
+            ]
+            return kernel.combined(factors)
+        if isinstance(kernel, StructureKernel):
+            return self._kept(0, kernel.theta, lambda: kernel_matrix(kernel, features)).copy()
+        return kernel_matrix(kernel, features)
+
+    def _kept(self, place: int, theta: _Array, compute: Callable[[], _Array]) -> _Array:
+        """Return a matrix that is computed only if the hyperparameters differ from the last."""
+        key = np.round(theta, 9).tobytes()
+        if place not in self.matrices or self.matrices[place][0] != key:
+            self.matrices[place] = (key, compute())
+        return self.matrices[place][1]
 
     def _relative_error(self, weights: _Array, targets: _Array, residuals: _Array) -> float:
         """Return the error over the spread of each target, averaged over those that vary."""
@@ -207,6 +244,8 @@ def tune(
             inside = [fold for fold in inside if len(fold)]
         return _Search(part, kernel, alpha, varied, inside, criterion, trials)
 
+    if isinstance(kernel, JointKernel):
+        return _tune_terms(search_on(_FINE_ROWS_TERMS), alpha)
     search = search_on(_COARSE_ROWS)
     thetas = search.start_thetas()
     log_alphas = np.log(_ALPHAS if alpha is None else np.array([alpha]))
@@ -223,10 +262,54 @@ def tune(
         raise _nothing_to_choose_by(search)
     best = max((p for p in grid if search(p) <= limit), key=lambda p: (p[-1], -search(p)))
     if len(training) > _COARSE_ROWS:
-        search = search_on(_FINE_ROWS)
+        structures = isinstance(kernel, StructureKernel)
+        search = search_on(_FINE_ROWS_STRUCTURES if structures else _FINE_ROWS)
     best = _descend(search, best, bounds)
     _warn_at_bounds(search.kernel_at(best), bounds, best)
     return search.kernel_at(best), search.alpha_at(best), trials
+
+
+def _tune_terms(search: _Search, alpha: float | None) -> tuple[Any, float, list[Trial]]:
+    """Return kernel, regulariser and trials for a sum of terms, from where its author starts it.
+
+    The regulariser first, then one hyperparameter after the other, each moved as long as that
+    helps; the second round takes half the steps.
+    """
+    kernel = search.kernel
+    theta = np.array(kernel.theta) if search.varied else np.zeros(0)
+    log_alphas = np.log(_TERM_ALPHAS if alpha is None else np.array([alpha]))
+    best = min((np.append(theta, log_alpha) for log_alpha in log_alphas), key=search)
+    if not np.isfinite(search(best)):
+        raise _nothing_to_choose_by(search)
+    low, high = np.vstack(
+        [kernel.bounds if search.varied else np.zeros((0, 2)), _LOG_ALPHA_BOUNDS]
+    ).T
+    steps = np.full(len(best), _TERM_STEPS[0])
+    steps[: kernel.n_weights] = _TERM_STEPS[1]
+    steps[-1] = _TERM_STEPS[2]
+    axes = range(len(best) - (alpha is not None))
+    for scale in (1.0, 0.5):
+        # The regulariser goes with every change of the kernel, so it is looked at first and last.
+        for axis in (*reversed(axes), len(best) - 1) if alpha is None else reversed(axes):
+            best = _along(search, best, axis, scale * steps[axis], low[axis], high[axis])
+    return search.kernel_at(best), search.alpha_at(best), search.trials
+
+
+def _along(
+    search: _Search, point: _Array, axis: int, step: float, low: float, high: float
+) -> _Array:
+    """Return the last of points along an axis, in the better direction, each of which is better."""
+    for sign in (1.0, -1.0):
+        start = point
+        while True:
+            moved = point.copy()
+            moved[axis] = np.clip(point[axis] + sign * step, low, high)
+            if not search(moved) < search(point) * (1.0 - _EQUAL):
+                break
+            point = moved
+        if point is not start:
+            break
+    return point
 
 
 def _nothing_to_choose_by(search: _Search) -> KernchemError:

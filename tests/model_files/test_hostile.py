@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import io
 import json
 import random
@@ -29,8 +30,10 @@ from kernchem.descriptors import (
     InverseDistances,
     OverlapEigenvalues,
 )
+from kernchem.environments import Environments, FeatureBlock
 from kernchem.errors import KernchemWarning, ModelFileError
-from kernchem.kernels import Gaussian, Laplacian
+from kernchem.kernels import AtomSum, Gaussian, Laplacian
+from kernchem.models import Term
 from kernchem.structures import Structures
 
 FIXED = {"alpha": 1e-3, "optimizer": None}
@@ -73,6 +76,23 @@ def models():
     yield make_pipeline(inverse, KRR(Gaussian(2.0), **FIXED)).fit(FRAMES, Y), FRAMES
     yield KRR(Gaussian(2.0), descriptor=OverlapEigenvalues("s"), **FIXED).fit(FRAMES, Y), FRAMES
     yield CompositionBaseline().fit(FRAMES, TWO), FRAMES
+    atoms = OverlapEigenvalues("s", r_cut=3.0)
+    yield KRR(AtomSum(Gaussian()), descriptor=atoms, **FIXED).fit(FRAMES, Y), FRAMES
+    model = KRR(AtomSum(Gaussian()), descriptor=atoms, **FIXED).fit(FRAMES, Y)
+    old = model._training.features
+    new = Environments.from_blocks(
+        [
+            FeatureBlock(atoms, np.arange(3), old.values[atoms])
+            for atoms in (np.flatnonzero(old.numbers == 1), np.flatnonzero(old.numbers == 8))
+        ],
+        old.numbers,
+        old.offsets,
+        3,
+    )
+    model._training = dataclasses.replace(model._training, features=new)
+    yield model, FRAMES
+    terms = Term(bonds, "gaussian", width=2.0) + 0.1 * Term(atoms, width=2.0)
+    yield KRR(terms, **FIXED).fit(FRAMES, Y), FRAMES
 
 
 def saved_parts(model, folder):
@@ -508,6 +528,7 @@ def changed(case, path, value):
 
 SETTINGS = ("state", "descriptor", "descriptor", "settings")
 LAYOUT = ("state", "descriptor", "layout")
+KERNEL = ("state", "kernel", "settings")
 DIFFERENCE = ("state", "difference")
 HUGE = 10**15
 
@@ -618,6 +639,48 @@ HUGE = 10**15
         (6, (*SETTINGS, "r_cut"), 2.0),
         (6, (*SETTINGS, "orbitals"), "sp"),
         (6, (*SETTINGS, "orbitals"), []),
+        (8, (*LAYOUT, "size"), HUGE),
+        (8, (*LAYOUT, "size"), 2),
+        (8, (*LAYOUT, "elements"), [1, 6]),
+        (8, (*LAYOUT, "types"), []),
+        (8, LAYOUT, []),
+        (8, (*SETTINGS, "r_cut"), None),
+        (8, (*SETTINGS, "size"), HUGE),
+        (8, ("state", "descriptor"), {"joint": []}),
+        (8, ("state", "kernel"), {"class": "kernchem.kernels.Gaussian", "settings": {}}),
+        (8, ("state", "kernel", "settings", "base"), None),
+        (8, ("state", "kernel", "settings", "coupling"), "x"),
+        (8, ("state", "kernel", "settings", "coupling"), {"mapping": [["H-O", "x"]]}),
+        (8, ("state", "kernel", "settings", "coupling"), {"mapping": [["H-O", 2.0]]}),
+        (8, ("state", "kernel", "settings", "normalize"), 1),
+        (8, ("state", "kernel", "settings", "n_jobs"), 0),
+        (8, ("state", "kernel", "settings", "base", "settings", "length_scale"), -1.0),
+        (9, (*LAYOUT, "size"), 4),
+        (10, ("state", "descriptor", "joint"), []),
+        (10, ("state", "descriptor", "joint"), None),
+        (10, ("state", "descriptor", "joint", 1), {"joint": []}),
+        (10, ("state", "descriptor", "joint", 1, "layout", "size"), 7),
+        (10, ("state", "kernel"), {"class": "kernchem.kernels.Gaussian", "settings": {}}),
+        (10, (*KERNEL, "kernels"), []),
+        (10, (*KERNEL, "kernels", 0), 1.0),
+        (10, (*KERNEL, "parts"), [0]),
+        (10, (*KERNEL, "parts"), [0, 2]),
+        (10, (*KERNEL, "parts"), [0, -1]),
+        (10, (*KERNEL, "parts"), [1, 0]),
+        (10, (*KERNEL, "products"), [[0], [2]]),
+        (10, (*KERNEL, "products"), [[0], [-1]]),
+        (10, (*KERNEL, "products"), [[0], []]),
+        (10, (*KERNEL, "products"), [[0]]),
+        (10, (*KERNEL, "weights"), [1.0]),
+        (10, (*KERNEL, "weights"), [1.0, 0.0]),
+        (10, (*KERNEL, "weights"), [1.0, {"float": "nan"}]),
+        (10, (*KERNEL, "weights"), [1.0, "x"]),
+        (10, (*KERNEL, "scales"), [1.0, -1.0]),
+        (10, (*KERNEL, "scales"), 1.0),
+        (10, (*KERNEL, "fixed_weights"), None),
+        (10, ("model", "settings", "kernel", "settings", "terms"), []),
+        (10, ("model", "settings", "kernel", "settings", "terms"), [1]),
+        (10, ("model", "settings", "kernel"), "gaussian"),
         (7, ("state", "space"), None),
         (7, ("state", "target_shape"), []),
         (7, ("state", "space", "n_structures"), 0),
@@ -794,6 +857,56 @@ def test_forged_arrays(cases, folder, name, array):
     assert f"{name}.npy" in members
     with pytest.raises(ModelFileError):
         load_bytes(model_file(manifest, {**members, f"{name}.npy": npy(array)}), folder)
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "array"),
+    [
+        (8, "values", np.full((15, 3), np.nan)),
+        (8, "values", np.ones((14, 3))),
+        (8, "values", np.ones((15, 4))),
+        (8, "numbers", np.tile([8, 1, 119], 5)),
+        (8, "numbers", np.tile([8, 1, -1], 5)),
+        (8, "numbers", np.tile([8, 1, 6], 5)),
+        (8, "numbers", np.tile([8, 1, 1], 6)),
+        (8, "offsets", np.array([0, 3, 6, 9, 12, 16])),
+        (8, "offsets", np.array([0, 3, 6, 9, 12, 14])),
+        (8, "offsets", np.array([0, 3, 6, 6, 12, 15])),
+        (8, "offsets", np.array([0, 3, 6, 2, 12, 15])),
+        (8, "offsets", np.array([1, 3, 6, 9, 12, 15])),
+        (8, "offsets", np.array([0, 3, 6, 9, 15])),
+        (8, "offsets", np.array([0, 3, -(2**62), 2**62, 12, 15])),
+        (9, "width", np.array([4])),
+        (9, "width", np.array([2])),
+        (9, "width", np.array([3, 3])),
+        (9, "width", np.array([2**40])),
+        (9, "sizes", np.array([[10, 3], [5, 2]])),
+        (9, "sizes", np.array([[9, 3], [5, 3]])),
+        (9, "sizes", np.array([[10, 3], [5, 3], [0, 3]])),
+        (9, "sizes", np.array([[15, 3]])),
+        (9, "sizes", np.array([[2**62, 3], [-(2**62), 3]])),
+        (9, "sizes", np.array([[10, 2**62], [5, 3]])),
+        (9, "atoms", np.zeros(15, int)),
+        (9, "atoms", np.arange(1, 16)),
+        (9, "atoms", np.arange(14)),
+        (9, "columns", np.array([0, 1, 2, 0, 1, 3])),
+        (9, "columns", np.array([0, 1, 2, 0, 1, -1])),
+        (9, "columns", np.array([0, 1, 2, 0, 2, 1])),
+        (9, "columns", np.array([0, 1, 1, 0, 1, 2])),
+        (9, "values", np.full(45, np.inf)),
+        (9, "values", np.ones(44)),
+        (10, "part0", np.ones((5, 13))),
+        (10, "part0", np.ones((4, 12))),
+        (10, "part1.values", np.ones((15, 4))),
+        (10, "part1.offsets", np.array([0, 3, 6, 9, 12, 14])),
+    ],
+)
+def test_forged_features_of_atoms(cases, folder, case, name, array):
+    manifest, members, _ = cases[case]
+    name = f"features.{name}.npy"
+    assert name in members
+    with pytest.raises(ModelFileError):
+        load_bytes(model_file(manifest, {**members, name: npy(array)}), folder)
 
 
 def test_kernel_matrix_that_is_not_square(cases, folder):

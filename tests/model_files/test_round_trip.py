@@ -33,6 +33,7 @@ from kernchem.descriptors import (
     InverseDistances,
     OverlapEigenvalues,
 )
+from kernchem.environments import Environments, FeatureBlock
 from kernchem.errors import (
     CompositionError,
     KernchemError,
@@ -41,8 +42,12 @@ from kernchem.errors import (
     ModelFileError,
     UnknownElementError,
 )
-from kernchem.kernels import Gaussian, Laplacian
+from kernchem.kernels import AtomSum, Average, Gaussian, Laplacian, StructureKernel
 from kernchem.model_files import ModelInfo, read_info
+from kernchem.model_files.archive import Archive, write_archive
+from kernchem.model_files.arrays import Input, Output
+from kernchem.model_files.features import features_from, put_features
+from kernchem.models import Term
 from kernchem.structures import Structures
 
 GFN2 = "gfn2_atomization_energy"
@@ -79,6 +84,30 @@ def difference(model, y=Y, **settings):
         return DeltaLearner(model, GFN2, **settings).fit(TRAIN, y)
 
 
+def in_blocks(features):
+    """The same features of atoms without most of their zeros: a block for each number of them."""
+    counts = [np.flatnonzero(row).max(initial=-1) + 1 for row in features.values]
+    blocks = []
+    for count in set(counts):
+        atoms = np.flatnonzero(np.equal(counts, count))
+        blocks.append(FeatureBlock(atoms, np.arange(count), features.values[atoms, :count].copy()))
+    return Environments.from_blocks(blocks, features.numbers, features.offsets, features.n_features)
+
+
+def with_blocks(model):
+    """The model with the training features as another descriptor might return them."""
+    features = in_blocks(model._training.features)
+    model._training = dataclasses.replace(model._training, features=features)
+    return model
+
+
+ATOMS = OverlapEigenvalues("s", r_cut=3.0)
+PAIRS = AtomSum(Gaussian(0.5), n_jobs=1)
+TERMS = (
+    Term(EncodedBonds(grid=(0.4, 3.0, 20)), "gaussian", width=4.0)
+    + 0.1 * Term(ATOMS, PAIRS, width=2.0)
+    + 0.5 * Term(ATOMS, Average(Gaussian(0.5))) * Term(CoulombMatrix(), Laplacian(500.0))
+)
 COULOMB = KRR(Laplacian(500.0), descriptor=CoulombMatrix(), **FIXED)
 COMPOSITION = CompositionBaseline()
 BAGS = {"H": 8, "C": 6, "N": 3, "O": 3, "C-H": 20}
@@ -102,6 +131,16 @@ MOLECULAR = {
         Gaussian(20.0),
     ),
     "overlap": lambda: molecular(OverlapEigenvalues("s"), Laplacian(5.0)),
+    "atoms": lambda: molecular(ATOMS, PAIRS),
+    "atoms, tuned": lambda: molecular(ATOMS, AtomSum(Gaussian(0.5)), alpha="loo"),
+    "atoms, coupled": lambda: molecular(
+        ATOMS, Average(sk.RBF(0.5), coupling={"C-N": 0.5}, normalize=True), TWO
+    ),
+    "atoms in blocks": lambda: with_blocks(molecular(ATOMS, PAIRS)),
+    "terms": lambda: molecular(None, TERMS),
+    "terms, tuned": lambda: molecular(None, TERMS, alpha="loo"),
+    "one term": lambda: molecular(None, Term(CoulombMatrix("random"), Laplacian(500.0))),
+    "difference by terms": lambda: difference(KRR(TERMS, **FIXED)),
     "no composition": lambda: molecular(
         CoulombMatrix(), Laplacian(500.0), composition=False, alpha=1e-5, optimizer=None
     ),
@@ -164,6 +203,7 @@ NOW = [
     for name in kernels.__all__
     if inspect.isclass(getattr(kernels, name)) and not inspect.isabstract(getattr(kernels, name))
 ]
+BETWEEN_STRUCTURES = [name for name in NOW if issubclass(getattr(kernels, name), StructureKernel)]
 
 
 def same(a, b):
@@ -236,7 +276,14 @@ def test_models_on_arrays(name, tmp_path):
     assert_equal_models(model, loaded, [X, X[:5] + 0.3])
 
 
-@pytest.mark.parametrize("name", NOW)
+@pytest.mark.parametrize("name", BETWEEN_STRUCTURES)
+def test_every_kernel_between_structures(name, tmp_path):
+    model = molecular(ATOMS, getattr(kernels, name)(Gaussian(0.5)))
+    loaded = saved_and_loaded(model, tmp_path)
+    assert_equal_models(model, loaded, [PLAIN[16:18]])
+
+
+@pytest.mark.parametrize("name", [name for name in NOW if name not in BETWEEN_STRUCTURES])
 def test_every_kernel_of_kernchem(name, tmp_path):
     model = on_arrays(getattr(kernels, name)() + Gaussian(), alpha=0.1)
     assert_equal_models(model, saved_and_loaded(model, tmp_path), [X])
@@ -246,7 +293,7 @@ def test_every_descriptor_can_be_saved(tmp_path):
     named = [getattr(kernchem.descriptors, name) for name in kernchem.descriptors.__all__]
     classes = [cls for cls in named if issubclass(cls, Descriptor) and not inspect.isabstract(cls)]
     for cls in classes:
-        model = KRR(Laplacian(100.0), descriptor=cls(), **FIXED).fit(FRAMES, np.arange(5.0))
+        model = KRR(descriptor=cls(), **FIXED).fit(FRAMES, np.arange(5.0))
         assert_equal_models(model, saved_and_loaded(model, tmp_path), [FRAMES])
 
 
@@ -271,6 +318,28 @@ def test_equilibrium_geometry(equilibrium, tmp_path):
     assert type(loaded.descriptor.equilibrium) is type(equilibrium)
     if not isinstance(equilibrium, Structures | np.ndarray):
         assert loaded.descriptor.equilibrium == equilibrium
+
+
+def test_blocks_take_no_room_for_zeros(tmp_path):
+    model = MOLECULAR["atoms in blocks"]()
+    features = model._training.features
+    loaded = saved_and_loaded(model, tmp_path)._training.features
+    assert [block.values.shape for block in loaded.blocks] == [
+        block.values.shape for block in features.blocks
+    ]
+    np.testing.assert_array_equal(loaded.values, features.values)
+    assert not loaded.numbers.flags.writeable
+
+
+def test_atoms_without_features(tmp_path):
+    block = FeatureBlock(np.arange(2), np.arange(0), np.zeros((2, 0)))
+    features = Environments.from_blocks([block], np.array([1, 8]), np.array([0, 1, 2]), 5)
+    arrays = {}
+    put_features(features, Output(arrays))
+    write_archive(tmp_path / "features.kc", {}, arrays)
+    with (tmp_path / "features.kc").open("rb") as file:
+        loaded = features_from(Input(Archive(file)), 2, None)
+    assert same(features, loaded)
 
 
 @pytest.mark.parametrize("descriptor", [CoulombMatrix(), BagOfBonds(), OverlapEigenvalues("s")])
@@ -378,6 +447,28 @@ def test_what_is_said_of_other_models(tmp_path):
         alone.fit([molecule("CH4"), molecule("H2O")], [1.0, 2.0])
     info = saved_and_loaded(alone, tmp_path).model_info_
     assert (info.loo_mae, info.loo_rmse, info.elements) == ((), (), ("H", "C", "O"))
+
+
+def test_what_is_said_of_terms(tmp_path):
+    info = saved_and_loaded(MOLECULAR["terms"](), tmp_path).model_info_
+    assert (info.elements, info.n_training) == (("H", "C", "N", "O"), 16)
+    assert info.descriptor == (
+        "EncodedBonds(grid=(0.4, 3.0, 20)), OverlapEigenvalues(orbitals='s', r_cut=3.0), "
+        "CoulombMatrix()"
+    )
+    first, second, third = info.kernel.split(" + ")
+    assert first.startswith("1.0 * Gaussian(length_scale=")
+    assert second.startswith("0.1 * AtomSum(base=Gaussian(length_scale=")
+    assert third == (
+        "0.5 * Average(base=Gaussian(length_scale=0.5)) * Laplacian(length_scale=500.0)"
+    )
+    assert info.model.startswith("KRR(alpha=1e-06, kernel=TermSum(terms=[Term(descriptor=Encoded")
+    dois = [text.rpartition("https://doi.org/")[2] for text in info.citations]
+    assert dois == [
+        "10.1103/PhysRevLett.108.058301",
+        "10.1063/1.5020441",
+        "10.1063/1.4828704",
+    ]
 
 
 def test_target_and_unit_stay_unless_given(tmp_path):

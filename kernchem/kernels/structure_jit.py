@@ -1,0 +1,121 @@
+"""Compiled reductions of kernels between atoms to kernels between structures."""
+
+import numpy as np
+
+from kernchem._fastmath import exp
+from kernchem._numba import jit
+
+__all__ = ["GAUSSIAN", "POWER", "add_products", "add_values"]
+
+# What becomes of an inner product p of two atoms with squared norms n, m.
+GAUSSIAN = 0  # exp(min(2 p - n - m, 0) factor)
+POWER = 1  # (p + factor)^degree
+
+
+@jit
+def _add_gaussian(products, norm, column_norms, factor, total):
+    for j in range(len(total)):
+        total[j] += exp(min(2.0 * products[j] - norm - column_norms[j], 0.0) * factor)
+
+
+@jit
+def _add_gaussian_slope(products, norm, column_norms, factor, total, slope):
+    for j in range(len(total)):
+        t = min(2.0 * products[j] - norm - column_norms[j], 0.0) * factor
+        value = exp(t)
+        total[j] += value
+        slope[j] -= 2.0 * t * value
+
+
+@jit
+def _add_power(products, constant, degree, total):
+    for j in range(len(total)):
+        base = products[j] + constant
+        value = base
+        for _ in range(degree - 1):
+            value *= base
+        total[j] += value
+
+
+@jit
+def _add_power_slope(products, constant, degree, total, slope):
+    for j in range(len(total)):
+        base = products[j] + constant
+        value = 1.0
+        for _ in range(degree - 1):
+            value *= base
+        total[j] += value * base
+        slope[j] += degree * constant * value
+
+
+@jit
+def _collect(total, column_owners, weight, out):
+    """Add sums over the columns of each owner, which stand side by side."""
+    n = len(total)
+    j = 0
+    while j < n:
+        owner = column_owners[j]
+        value = 0.0
+        while j < n and column_owners[j] == owner:
+            value += total[j]
+            j += 1
+        out[owner] += weight * value
+
+
+@jit
+def add_products(
+    products,
+    row_norms,
+    column_norms,
+    profile,
+    factor,
+    degree,
+    weight,
+    row_owners,
+    column_owners,
+    with_slope,
+    out,
+    slopes,
+):
+    """Add a kernel of atoms, known from their inner products, to that of their structures.
+
+    ``row_owners`` and ``column_owners`` ascend. ``slopes`` receives the derivative with respect to
+    the logarithm of the width, or of the constant, where ``with_slope`` is set.
+    """
+    n_rows, n_columns = products.shape
+    total, slope = np.empty(n_columns), np.empty(n_columns)
+    i = 0
+    while i < n_rows:
+        owner = row_owners[i]
+        total[:] = 0.0
+        slope[:] = 0.0
+        # The atoms of one structure first: sums over columns, which are short, happen once.
+        while i < n_rows and row_owners[i] == owner:
+            if profile == GAUSSIAN and with_slope:
+                _add_gaussian_slope(products[i], row_norms[i], column_norms, factor, total, slope)
+            elif profile == GAUSSIAN:
+                _add_gaussian(products[i], row_norms[i], column_norms, factor, total)
+            elif with_slope:
+                _add_power_slope(products[i], factor, degree, total, slope)
+            else:
+                _add_power(products[i], factor, degree, total)
+            i += 1
+        _collect(total, column_owners, weight, out[owner])
+        if with_slope:
+            _collect(slope, column_owners, weight, slopes[owner])
+
+
+@jit
+def add_values(values, weight, row_owners, column_owners, out):
+    """Add a kernel of atoms (n_rows, n_columns) to that of their structures."""
+    n_rows, n_columns = values.shape
+    total = np.empty(n_columns)
+    i = 0
+    while i < n_rows:
+        owner = row_owners[i]
+        total[:] = 0.0
+        while i < n_rows and row_owners[i] == owner:
+            for j in range(n_columns):
+                total[j] += values[i, j]
+            i += 1
+        _collect(total, column_owners, weight, out[owner])
