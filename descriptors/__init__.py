@@ -1,5 +1,6 @@
 """Descriptors: structures to features that do not depend on position and orientation."""
 
+from kernchem.descriptors.acsf import ACSF, WACSF
 from kernchem.descriptors.bags import BagOfBonds
 from kernchem.descriptors.base import Descriptor
 from kernchem.descriptors.coulomb import CoulombMatrix
@@ -8,6 +9,8 @@ from kernchem.descriptors.inverse_distances import InverseDistances
 from kernchem.descriptors.overlap import OverlapEigenvalues
 
 __all__ = [
+    "ACSF",
+    "WACSF",
     "BagOfBonds",
     "CoulombMatrix",
     "Descriptor",
