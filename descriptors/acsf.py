@@ -192,7 +192,7 @@ class ACSF(_SymmetryFunctions):
     >>> descriptor.get_feature_names_out().tolist()
     ['H:G1', 'H:G2[0]', 'O:G1', 'O:G2[0]', 'H-H:G4[0]', 'H-O:G4[0]', 'O-O:G4[0]']
     >>> descriptor.transform(molecule("H2O")).values[0].round(3).tolist()
-    [1.876, 1.873, 0.0, 0.0, 0.37, 0.0, 0.0]
+    [1.874, 1.872, 0.0, 0.0, 0.371, 0.0, 0.0]
     """
 
     citation = (
@@ -313,7 +313,7 @@ class WACSF(_SymmetryFunctions):
     >>> from ase.build import molecule
     >>> descriptor = WACSF(radial=[(1.0, 1.0)], angular=[(0.1, 1, 1)]).fit([molecule("H2O")])
     >>> descriptor.transform(molecule("H2O")).values.round(3).tolist()
-    [[1.873, 0.37], [7.99, 6.306], [7.99, 6.306]]
+    [[1.872, 0.371], [8.132, 6.999], [8.132, 6.999]]
     """
 
     citation = (
