@@ -106,14 +106,14 @@ def main() -> None:
     arguments = parser.parse_args()
     results = []
     print(f"{'data':5}{'mode':8}{'N':>6}{'draw':>5}{'MAE':>7}{'goal':>6}{'LOO':>7}{'RMSE':>7}"
-          f"{'p95':>7}{'max':>7}{'alpha':>9}{'fit s':>7}{'pred s':>7}{'GiB':>5}  kernel")  # fmt: skip
-    for name in LOADERS:
+          f"{'p95':>7}{'max':>7}{'alpha':>9}{'fit s':>7}{'pred s':>7}{'GiB':>5}")  # fmt: skip
+    for name, load in LOADERS.items():
         folder = getattr(arguments, name)
         if folder is None:
             continue
         for size in arguments.sizes:
             for draw in arguments.draws:
-                data = LOADERS[name](folder, draw)
+                data = load(folder, draw)
                 for mode in arguments.modes:
                     r = measure(data, name, mode, size, draw)
                     results.append(r)

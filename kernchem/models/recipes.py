@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kernchem.kernels import AtomSum, Gaussian, Polynomial
+from kernchem.kernels import AtomSum, Gaussian
 from kernchem.models.terms import Term, Terms, TermSum
 
 __all__ = ["RECIPES", "composite"]
@@ -13,14 +13,12 @@ __all__ = ["RECIPES", "composite"]
 def composite() -> TermSum:
     r"""Return a sum of kernels that learns energies from fewer molecules than each of them.
 
-    .. math:: k = 10\, k_P + k_F + 10\, k_S + 0.01\, k_O
+    .. math:: k = 10\, k_P + k_F + 10\, k_S
 
     - P: :class:`~kernchem.descriptors.FCHL19` with a cutoff of 4 angstrom, a Gaussian summed over
       all pairs of heavy atoms, whatever their elements;
     - F: the same features, pairs of the same element, hydrogen included;
-    - S: global :class:`~kernchem.descriptors.SLATM`, one wide, nearly linear Gaussian;
-    - O: :class:`~kernchem.descriptors.SOAP` with a cutoff of 3.5 angstrom, squared inner products
-      summed over pairs of the same element.
+    - S: global :class:`~kernchem.descriptors.SLATM`, one wide, nearly linear Gaussian.
 
     Each term is divided by its mean diagonal over the training set. :class:`kernchem.KRR` starts
     from these weights and chooses its own, with the widths, by leave-one-out errors. Its short name
@@ -36,21 +34,16 @@ def composite() -> TermSum:
     --------
     >>> from kernchem.models import composite
     >>> [type(term.descriptor).__name__ for term in composite().terms]
-    ['FCHL19', 'FCHL19', 'SLATM', 'SOAP']
+    ['FCHL19', 'FCHL19', 'SLATM']
     """
-    from kernchem.descriptors import FCHL19, SLATM, SOAP
+    from kernchem.descriptors import FCHL19, SLATM
 
     near = FCHL19(r_cut=4.0, a_cut=4.0, n_radial=12, n_radial_3=10)
     return TermSum(
         [
             Term(near, AtomSum(Gaussian(), coupling="heavy"), weight=10.0, width=2.0),
-            Term(near, AtomSum(Gaussian()), weight=1.0, width=2.0),
+            Term(near, AtomSum(Gaussian()), weight=1.0, width=1.0),
             Term(SLATM(), Gaussian(), weight=10.0, width=16.0),
-            Term(
-                SOAP(r_cut=3.5, n_max=6, l_max=6, sigma=0.3),
-                AtomSum(Polynomial(2, 0.0)),
-                weight=0.01,
-            ),
         ]
     )
 

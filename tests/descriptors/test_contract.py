@@ -12,7 +12,10 @@ from sklearn.pipeline import make_pipeline
 
 from kernchem import descriptors
 from kernchem.descriptors import (
+    ACSF,
+    FCHL19,
     SLATM,
+    WACSF,
     AtomicCoulombMatrix,
     BagOfBonds,
     CoulombMatrix,
@@ -42,6 +45,7 @@ VARIANTS = {
     "BagOfBonds-bags": BagOfBonds(bags={"C": 2, "H": 6, "N": 1, "O": 2, "CO": 3}),
     "EncodedBonds": EncodedBonds(),
     "EncodedBonds-bonds": EncodedBonds(3, elements="H C N O".split(), sigma=0.1),
+    "FCHL19": FCHL19(r_cut=3.0, a_cut=2.5, n_radial=4, n_radial_3=3),
     "InverseDistances": InverseDistances(),
     "InverseDistances-equilibrium": InverseDistances(np.arange(27.0).reshape(9, 3)),
     "OverlapEigenvalues": OverlapEigenvalues(),
@@ -50,6 +54,11 @@ VARIANTS = {
     "SLATM": SLATM(**COARSE),
     "SLATM-atoms": SLATM(True, **COARSE),
     "SLATM-elements": SLATM(elements="H C N O".split(), **COARSE),
+    "ACSF": ACSF(3.0, g2=[(1.0, 0.5)], g3=[1.0], g4=[(0.1, 1.0, 1.0)], g5=[(0.1, 2.0, -1.0)]),
+    "ACSF-tanh": ACSF(
+        4.0, g2=None, g4=[(0.1, 1.0, -1.0)], cutoff="tanh", species="H C N O".split()
+    ),
+    "WACSF": WACSF(3.0, radial="centred", angular=[(0.1, 1.0, 1.0)]),
 }
 #: What they do not promise. The noise of "random" belongs to the coordinates as they are.
 EXCEPTIONS = {
@@ -62,7 +71,9 @@ EXCEPTIONS = {
 ONE_MOLECULE = {name for name in VARIANTS if name.startswith("InverseDistances")}
 #: Those that hold molecules of different sizes, up to the largest that they were fitted on.
 WITH_SIZE = sorted(
-    name for name in set(VARIANTS) - ONE_MOLECULE if not name.startswith(("EncodedBonds", "SLATM"))
+    name
+    for name in set(VARIANTS) - ONE_MOLECULE
+    if not name.startswith(("EncodedBonds", "SLATM", "ACSF", "WACSF", "FCHL19"))
 )
 PER_ATOM = {name for name, variant in VARIANTS.items() if variant.local}
 #: Values for rounding errors, at any rate of features of order one.
@@ -219,6 +230,8 @@ def test_any_molecules(name, a, b):
         np.testing.assert_allclose(
             rows(descriptor.transform(turned(both))), rows(features), **CLOSE
         )
+        turned_features = descriptor.transform(turned(both))
+        np.testing.assert_allclose(rows(turned_features), rows(features), **CLOSE)
     if set(b.elements) <= set(a.elements) and name != "CoulombMatrix-random":
         narrow = clone(descriptor).fit(a)
         wider, columns = narrow.widened(b)

@@ -1,0 +1,263 @@
+"""FCHL19: distributions of distances and angles around each atom."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernchem._threads import run_panels
+from kernchem._validation import is_positive, is_whole
+from kernchem.descriptors import fchl19_jit
+from kernchem.descriptors.base import Descriptor
+from kernchem.descriptors.pairs import element_kinds, pair_table
+from kernchem.descriptors.radii import element_number
+from kernchem.elements import symbol
+from kernchem.environments import Environments, FeatureBlock
+from kernchem.errors import SettingError
+from kernchem.structures import Structures
+
+__all__ = ["FCHL19"]
+
+_Rows = npt.NDArray[np.int64]
+
+# Molecules per panel: their features (some megabytes) are sorted into blocks while in cache.
+_PANEL = 32
+# Up to here no factor of the Gaussian of a triple leaves the range of floating-point numbers.
+_LARGEST_EXPONENT = 1200.0
+
+
+class FCHL19(Descriptor):
+    r"""FCHL19: two- and three-body distributions around each atom, by elements.
+
+    Around atom i, for each element, at shells R evenly spaced up to ``r_cut``,
+
+    .. math::
+        \sum_j \frac{f(r_{ij})}{r_{ij}^{n_2}}\, \frac{1}{R\, \sigma \sqrt{2\pi}}
+        \exp\left(-\frac{(\ln R - \mu)^2}{2 \sigma^2}\right), \quad
+        \sigma^2 = \ln(1 + \eta_2 / r_{ij}^2), \quad \mu = \ln r_{ij} - \sigma^2 / 2
+
+    with the cutoff :math:`f = (1 + \cos(\pi r / r_{cut})) / 2`; and for each pair of elements, at
+    shells up to ``a_cut``, for odd m up to ``2 n_fourier - 1`` and both g = cos and g = sin,
+
+    .. math::
+        \sum_{j<k} w \sqrt{\eta_3 / \pi}\, \frac{1 + 3 \cos\theta_i \cos\theta_j \cos\theta_k}
+        {(r_{ij} r_{ik} r_{jk})^{n_3}}\, f(r_{ij}) f(r_{ik})\,
+        e^{-\eta_3 ((r_{ij} + r_{ik}) / 2 - R)^2}\; 2 e^{-(\zeta m)^2 / 2}\, g(m \theta_i)
+
+    Parameters
+    ----------
+    r_cut : float, default 8.0
+        Cutoff of pairs, angstrom.
+    a_cut : float, default 8.0
+        Cutoff of the two sides of triples, angstrom.
+    n_radial : int, default 24
+        Shells of pairs (``nRs2`` in qmllib).
+    n_radial_3 : int, default 20
+        Shells of triples (``nRs3``).
+    n_fourier : int, default 1
+        Orders of the angular part.
+    eta2 : float, default 0.32
+        Width of pairs, square angstrom.
+    eta3 : float, default 2.7
+        Width of triples, 1/angstrom^2.
+    zeta : float, default pi
+        Width of the angular part, radian.
+    two_body_decay : float, default 1.8
+        Exponent :math:`n_2`.
+    three_body_decay : float, default 0.57
+        Exponent :math:`n_3`.
+    three_body_weight : float, default 13.4
+        Weight w.
+    elements : sequence of str or int, optional
+        Elements that have columns; by default those seen in ``fit``.
+    n_jobs : int, optional
+        Number of threads; None uses all cores.
+
+    Attributes
+    ----------
+    elements_ : tuple of int
+        Atomic numbers that have columns, ascending.
+    n_features_out_ : int
+        Number of columns.
+
+    Raises
+    ------
+    SettingError
+        By ``fit``, if an argument has a value it cannot have.
+    UnknownElementError
+        By ``fit`` and ``transform``, if a molecule holds an element without columns.
+
+    Notes
+    -----
+    The features are those of qmllib's ``generate_fchl19``, in the same order for the same elements:
+    pairs by element and shell; then triples by pair of elements, shell, order, and cosine before
+    sine. They vanish smoothly at the cutoffs. The distance between j and k has no cutoff.
+
+    Cost O(n^3 n_radial_3) for a molecule of n atoms within the cutoffs of each other. Atoms that
+    see the same elements are kept together, without the columns of other elements
+    (:attr:`~kernchem.environments.Environments.blocks`): memory is that of these numbers, and some
+    megabytes for each thread. An atom alone has zeros only.
+
+    References
+    ----------
+    .. [1] A. S. Christensen, L. A. Bratholm, F. A. Faber, O. A. von Lilienfeld, J. Chem. Phys.
+       152, 044107 (2020), https://doi.org/10.1063/1.5126701
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> FCHL19().fit_transform(molecule("H2O"))
+    Environments(1 structures, 3 atoms, 168 features)
+    """
+
+    citation = (
+        "A. S. Christensen, L. A. Bratholm, F. A. Faber, O. A. von Lilienfeld, FCHL revisited: "
+        "faster and more accurate quantum machine learning, J. Chem. Phys. 152, 044107 (2020), "
+        "https://doi.org/10.1063/1.5126701"
+    )
+    recommended_kernel = "gaussian"
+
+    def __init__(
+        self,
+        *,
+        r_cut: float = 8.0,
+        a_cut: float = 8.0,
+        n_radial: int = 24,
+        n_radial_3: int = 20,
+        n_fourier: int = 1,
+        eta2: float = 0.32,
+        eta3: float = 2.7,
+        zeta: float = math.pi,
+        two_body_decay: float = 1.8,
+        three_body_decay: float = 0.57,
+        three_body_weight: float = 13.4,
+        elements: Sequence[str | int] | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.r_cut = r_cut
+        self.a_cut = a_cut
+        self.n_radial = n_radial
+        self.n_radial_3 = n_radial_3
+        self.n_fourier = n_fourier
+        self.eta2 = eta2
+        self.eta3 = eta3
+        self.zeta = zeta
+        self.two_body_decay = two_body_decay
+        self.three_body_decay = three_body_decay
+        self.three_body_weight = three_body_weight
+        self.elements = elements
+        self.n_jobs = n_jobs
+
+    @property
+    def local(self) -> bool:
+        """Whether the features are those of atoms: they are."""
+        return True
+
+    def _learn(self, structures: Structures) -> None:
+        self._check_settings()
+        if self.elements is not None:
+            if isinstance(self.elements, str) or not isinstance(self.elements, Sequence):
+                raise SettingError(
+                    f"elements={self.elements!r} is no list; write e.g. ['H', 'C', 'N', 'O']"
+                )
+            numbers = {element_number(item, "elements") for item in self.elements}
+            self.elements_ = tuple(sorted(numbers))
+            self._require_known_elements(structures)
+        n = len(self.elements_)
+        self.n_features_out_ = n * self.n_radial + self._width_3() * (n * (n + 1) // 2)
+
+    def _width_3(self) -> int:
+        """Return the number of columns of one pair of elements."""
+        return 2 * self.n_fourier * self.n_radial_3
+
+    def _check_settings(self) -> None:
+        for name in ("n_radial", "n_radial_3", "n_fourier"):
+            if not is_whole(getattr(self, name), 1):
+                raise SettingError(f"{name}={getattr(self, name)!r}; give a whole number from 1 on")
+        names = "r_cut a_cut eta2 eta3 zeta two_body_decay three_body_decay three_body_weight"
+        for name in names.split():
+            value = getattr(self, name)
+            if not is_positive(value) and not (value == 0 and name.startswith(("two", "three"))):
+                raise SettingError(f"{name}={value!r}; give a finite number above 0")
+        if self.eta3 * self.a_cut**2 > _LARGEST_EXPONENT:
+            raise SettingError(
+                f"eta3={self.eta3!r} is too narrow for a_cut={self.a_cut!r}: their product "
+                f"eta3 a_cut^2 may be {_LARGEST_EXPONENT:.0f} at most; choose smaller ones"
+            )
+
+    def _compute(self, structures: Structures) -> Environments:
+        n_kinds = len(self.elements_)
+        kinds = element_kinds(structures.numbers, self.elements_)
+        orders = 2.0 * np.arange(self.n_fourier) + 1.0
+        settings: tuple[Any, ...] = (
+            n_kinds,
+            float(self.r_cut),
+            float(self.a_cut),
+            np.array([self.eta2, self.eta3], dtype=np.float64),
+            np.array([self.two_body_decay, self.three_body_decay], dtype=np.float64),
+            float(self.three_body_weight),
+            2.0 * np.exp(-0.5 * (self.zeta * orders) ** 2),
+            np.linspace(0.0, self.r_cut, self.n_radial + 1)[1:],
+            np.linspace(0.0, self.a_cut, self.n_radial_3 + 1)[1:],
+        )
+        seen = self._elements_in_molecules(structures, kinds)
+        signatures, of_atom = np.unique(seen, axis=0, return_inverse=True)
+        blocks, place = [], np.empty(len(kinds), dtype=np.int64)
+        for number, signature in enumerate(signatures):
+            atoms = np.flatnonzero(of_atom == number)
+            place[atoms] = np.arange(len(atoms))
+            columns = self._columns(signature)
+            blocks.append(FeatureBlock(atoms, columns, np.empty((len(atoms), len(columns)))))
+
+        def fill(start: int, stop: int) -> None:
+            first, last = structures.offsets[start], structures.offsets[stop]
+            rows = np.zeros((last - first, self.n_features_out_))
+            fchl19_jit.fill_fchl19(
+                kinds, structures.positions, structures.offsets, *settings, start, stop, rows
+            )
+            for number in np.unique(of_atom[first:last]):
+                here = np.flatnonzero(of_atom[first:last] == number)
+                block = blocks[number]
+                block.values[place[first + here]] = rows[here][:, block.columns]
+
+        run_panels(fill, len(structures), _PANEL, self.n_jobs)
+        return Environments.from_blocks(
+            blocks, structures.numbers, structures.offsets, self.n_features_out_
+        )
+
+    def _elements_in_molecules(self, structures: Structures, kinds: _Rows) -> npt.NDArray[np.bool_]:
+        """Return which elements the other atoms of a molecule have, array (n_atoms, n_kinds)."""
+        owners = np.repeat(np.arange(len(structures)), structures.sizes)
+        counts = np.zeros((len(structures), len(self.elements_)), dtype=np.int64)
+        np.add.at(counts, (owners, kinds), 1)
+        others = counts[owners]
+        others[np.arange(len(kinds)), kinds] -= 1
+        return others > 0
+
+    def _columns(self, signature: npt.NDArray[np.bool_]) -> _Rows:
+        """Return the columns of an atom that sees these elements."""
+        n = len(self.elements_)
+        pairs, _ = pair_table(self.elements_)
+        width = self._width_3()
+        used = np.repeat(signature, self.n_radial).tolist()
+        for a, b in pairs:
+            used += [bool(signature[a] and signature[b])] * width
+        assert len(used) == n * self.n_radial + len(pairs) * width
+        return np.flatnonzero(used)
+
+    def _feature_names(self) -> list[str]:
+        names = [symbol(number) for number in self.elements_]
+        shells2 = np.linspace(0.0, self.r_cut, self.n_radial + 1)[1:]
+        shells3 = np.linspace(0.0, self.a_cut, self.n_radial_3 + 1)[1:]
+        found = [f"{name}(r={shell:.3g})" for name in names for shell in shells2]
+        for a, b in pair_table(self.elements_)[0]:
+            for shell in shells3:
+                for m in range(self.n_fourier):
+                    for part in ("cos", "sin"):
+                        angle = f"{part}({2 * m + 1} theta)"
+                        found.append(f"{names[a]}-{names[b]}(r={shell:.3g}, {angle})")
+        return found
