@@ -272,6 +272,8 @@ def test_a_new_type_is_refused_by_name_and_widened(molecules):
         descriptor.transform(molecules[[0, 13, 10]])
     with pytest.raises(LayoutError, match=r"\(2 such structures in all\).*\['H', 'C', 'O'\]"):
         descriptor.transform(molecules[[0, 13, 10]])
+    with pytest.raises(LayoutError, match=r"for all types of them$"):
+        SLATM(True, **COARSE).fit(molecules[[0, 5]]).transform(molecules[[13]])
     wider, columns = descriptor.widened(molecules[[13, 10]])
     assert set(wider.types_) > set(descriptor.types_)
     names = wider.get_feature_names_out()
