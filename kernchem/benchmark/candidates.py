@@ -11,6 +11,7 @@ from sklearn.gaussian_process.kernels import Kernel
 
 from kernchem._validation import short
 from kernchem.descriptors import (
+    SLATM,
     BagOfBonds,
     CoulombMatrix,
     Descriptor,
@@ -41,6 +42,7 @@ DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
     "overlap-s": lambda: OverlapEigenvalues("s"),
     "overlap-sp": OverlapEigenvalues,
     "inverse-distances": InverseDistances,
+    "slatm": SLATM,
 }
 #: What is compared where nothing is named: those for molecules of any kind that were made to learn
 #: energies.

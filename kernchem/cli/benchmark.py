@@ -41,7 +41,7 @@ __all__ = ["benchmark"]
     "--descriptors",
     metavar="A,B,...",
     help="cm, cm-eigenspectrum, bob, encoded-bonds, encoded-bonds-3, overlap-s, overlap-sp, "
-    "inverse-distances.  [default: the first five]",
+    "inverse-distances, slatm.  [default: the first five]",
 )
 @click.option(
     "--kernels",

@@ -222,7 +222,7 @@ def test_objects_are_labelled_by_their_settings():
 @pytest.mark.parametrize(
     ("descriptors", "kernels", "message"),
     [
-        ("slatm", "auto", "no descriptor 'slatm'; use cm, cm-eigenspectrum, bob"),
+        ("cmm", "auto", "no descriptor 'cmm'; use cm, cm-eigenspectrum, bob"),
         (["cm", 3], "auto", "no descriptor 3"),
         ("cm", "matern", "'matern' is unknown; use auto, gaussian, laplacian"),
         ("cm", 1.0, "float 1.0 is unknown"),

@@ -31,7 +31,7 @@ from kernchem.testing import check_descriptor
 from kernchem.testing.molecules import moved, random_rotation
 
 #: Few and wide Gaussians for SLATM; no distance in steps of 0.5 ends at this cutoff.
-COARSE = {"r_cut": 3.1, "sigma_r": 0.2, "sigma_theta": 0.2, "step_r": 0.4, "step_theta": 0.4}
+COARSE = {"r_cut": 3.1, "sigma_r": 0.4, "sigma_theta": 0.4, "step_r": 0.8, "step_theta": 0.8}
 VARIANTS = {
     "AtomicCoulombMatrix": AtomicCoulombMatrix(size=11),
     "AtomicCoulombMatrix-cut": AtomicCoulombMatrix(r_cut=3.0, decay=1.0),
