@@ -40,8 +40,6 @@ __all__ = [
 
 #: Numbers among the settings that are no sizes.
 _NO_SIZES = ("n_jobs", "random_state")
-#: Numbers of functions of which each pair makes a feature.
-_BASES = ("n_max",)
 #: Points of a grid that every memory has room for.
 _FEW = 10_000
 #: More than the range of all angles, radian.
@@ -269,6 +267,10 @@ def _type_from_json(value: Any, elements: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(members)
 
 
+def _degree(value: Any) -> float:
+    return float(value) if isinstance(value, int | np.integer) else 0.0
+
+
 def _require_small(descriptor: Any, n_features: int) -> None:
     """Raise where a setting makes more functions or points of a grid than there are features."""
     settings = descriptor.get_params(deep=False)
@@ -276,8 +278,9 @@ def _require_small(descriptor: Any, n_features: int) -> None:
         if name in _NO_SIZES or not isinstance(value, int | float | np.integer):
             continue
         made = float(value) if isinstance(value, int | np.integer) else 0.0
-        if name in _BASES:
-            made = made**2 / 2.0
+        if name == "n_max":
+            # Each pair of radial functions makes a feature, and a matrix for each degree.
+            made = made**2 / 2.0 * (1.0 + _degree(settings.get("l_max")))
         if name.startswith("step"):
             # Along distances up to the cutoff, or angles.
             made = max(float(settings.get("r_cut") or 0.0), _ANGLES) / max(float(value), 5e-324)
