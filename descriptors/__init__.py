@@ -1,5 +1,6 @@
 """Descriptors: structures to features that do not depend on position and orientation."""
 
+from kernchem.descriptors.atomic_coulomb import AtomicCoulombMatrix
 from kernchem.descriptors.bags import BagOfBonds
 from kernchem.descriptors.base import Descriptor
 from kernchem.descriptors.coulomb import CoulombMatrix
@@ -10,6 +11,7 @@ from kernchem.descriptors.slatm import SLATM
 
 __all__ = [
     "SLATM",
+    "AtomicCoulombMatrix",
     "BagOfBonds",
     "CoulombMatrix",
     "Descriptor",

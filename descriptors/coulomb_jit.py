@@ -6,7 +6,7 @@ import numpy as np
 
 from kernchem._numba import jit
 
-__all__ = ["fill_full", "fill_sorted", "fill_unsorted"]
+__all__ = ["fill_full", "fill_sorted", "fill_unsorted", "insert_sorted"]
 
 # Rows whose norms agree to this relative difference are tied. Equivalent atoms of a symmetric
 # molecule have equal norms up to rounding, which a rotation of the molecule must not let decide.
@@ -41,7 +41,7 @@ def _row_norm(row, n):
 
 
 @jit
-def _insert_sorted(norm, i, norms, order):
+def insert_sorted(norm, i, norms, order):
     """Insert row i with its norm into the first i rows, in descending order; ties keep theirs."""
     k = i
     bound = norm - _TIE * abs(norm)
@@ -68,7 +68,7 @@ def fill_sorted(charges, diagonal, positions, offsets, noise, out, start, stop, 
         n = offsets[molecule + 1] - first
         _fill_matrix(charges, diagonal, positions, first, n, matrix, scratch)
         for i in range(n):
-            _insert_sorted(_row_norm(matrix[i], n) + noise[first + i], i, norms, order)
+            insert_sorted(_row_norm(matrix[i], n) + noise[first + i], i, norms, order)
         packed = out[molecule]
         p = 0
         for i in range(n):

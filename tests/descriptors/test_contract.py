@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from kernchem import descriptors
 from kernchem.descriptors import (
     SLATM,
+    AtomicCoulombMatrix,
     BagOfBonds,
     CoulombMatrix,
     Descriptor,
@@ -29,6 +30,9 @@ from kernchem.testing.molecules import moved, random_rotation
 #: Few and wide Gaussians for SLATM; no distance in steps of 0.5 ends at this cutoff.
 COARSE = {"r_cut": 3.1, "sigma_r": 0.2, "sigma_theta": 0.2, "step_r": 0.4, "step_theta": 0.4}
 VARIANTS = {
+    "AtomicCoulombMatrix": AtomicCoulombMatrix(size=11),
+    "AtomicCoulombMatrix-cut": AtomicCoulombMatrix(r_cut=3.0, decay=1.0),
+    "AtomicCoulombMatrix-norm": AtomicCoulombMatrix("row-norm", pair_cut=2.1, pair_decay=0.5),
     "CoulombMatrix": CoulombMatrix(),
     "CoulombMatrix-size": CoulombMatrix(size=11),
     "CoulombMatrix-none": CoulombMatrix("none"),
@@ -210,7 +214,7 @@ def test_any_molecules(name, a, b):
     assert np.isfinite(rows(features)).all()
     np.testing.assert_array_equal(rows(descriptor.transform(b)), rows(features[1:]))
     # A bond, or the surroundings of an atom, may end within rounding.
-    cut = name in {"EncodedBonds-bonds", "OverlapEigenvalues-atoms"}
+    cut = name in {"EncodedBonds-bonds", "OverlapEigenvalues-atoms", "AtomicCoulombMatrix-cut"}
     if EXCEPTIONS.get(name, {}).get("movable", True) and not cut:
         np.testing.assert_allclose(
             rows(descriptor.transform(turned(both))), rows(features), **CLOSE
