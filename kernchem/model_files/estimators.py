@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from kernchem.descriptors import Descriptor
 from kernchem.errors import ModelFileError
 from kernchem.model_files.arrays import Input, Output
-from kernchem.model_files.features import features_from, put_features, sample_of, width_of
+from kernchem.model_files.features import probe_kernel, put_features, training_from, width_of
 from kernchem.model_files.layouts import (
     decode_descriptor,
     decode_elements,
@@ -26,14 +26,12 @@ from kernchem.model_files.layouts import (
 from kernchem.model_files.values import decode, encode, fields, number, text, whole
 from kernchem.models import KRR, CompositionBaseline, DeltaLearner
 from kernchem.models.composition import CompositionSpace
-from kernchem.models.joint import JointFeatures, JointKernel
-from kernchem.models.training_set import TrainingSet
+from kernchem.models.joint import JointKernel
 from kernchem.models.tuning import Trial
 
 __all__ = ["decode_model", "encode_model", "last_step"]
 
 _Array = npt.NDArray[np.float64]
-_Rows = npt.NDArray[np.int64]
 
 #: Far beyond every real search or batch.
 _MOST = 1 << 40
@@ -197,7 +195,7 @@ def _krr_from_json(model: KRR, state: Any, source: Input) -> KRR:
     n_parts = n_parts_of(descriptor)
     if (n_parts is None) != (model._terms is None):
         raise ModelFileError("only terms have several descriptors")
-    training, kept = _training_from(source, model._space, n_samples, n_targets, n_parts)
+    training, kept = training_from(source, model._space, n_samples, n_targets, n_parts)
     rank = 0 if training.basis is None else training.basis.shape[1]
     linear_coef = np.zeros((0, n_targets))
     if rank:
@@ -208,7 +206,7 @@ def _krr_from_json(model: KRR, state: Any, source: Input) -> KRR:
     features = training.features
     model.kernel_ = _kernel_from_json(kernel, model)
     if model.kernel_ is not None:
-        _probe(model.kernel_, features)
+        probe_kernel(model.kernel_, features)
     model.trials_ = _trials_from_json(trials, model)
     if not model.takes_structures:
         n_features = width_of(features)
@@ -239,31 +237,6 @@ _KRR_FIELDS = (
 ).split()
 
 
-def _training_from(
-    source: Input,
-    space: CompositionSpace | None,
-    n_samples: int,
-    n_targets: int,
-    n_parts: int | None,
-) -> tuple[TrainingSet, _Rows]:
-    """Return the training set, and which of the caller's samples it was made of."""
-    targets = source.floats("targets", None, n_targets)
-    n = len(targets)
-    kept = source.rows("kept", None, n_samples)
-    member = source.rows("member", len(kept), n)
-    first = source.rows("first", n, len(kept))
-    if (np.diff(kept) <= 0).any() or (member[first] != np.arange(n)).any():
-        raise ModelFileError("the rows of the training set do not belong to its samples")
-    weights = source.floats("weights", n)
-    if (weights <= 0).any():
-        raise ModelFileError("a weight is not above zero")
-    basis = None
-    if space is not None:
-        basis = source.floats("basis", n, space.vectors.shape[1])
-    features = features_from(source, n, n_parts)
-    return TrainingSet(features, targets, weights, basis, first, member), kept
-
-
 def _kernel_from_json(value: Any, model: KRR) -> Any:
     """Return a kernel, or None exactly where the model was given a kernel matrix."""
     kernel = decode(value)
@@ -271,25 +244,6 @@ def _kernel_from_json(value: Any, model: KRR) -> Any:
     if not (kernel is None if model._precomputed else isinstance(kernel, expected)):
         raise ModelFileError(f"{type(kernel).__name__} is no kernel of this model")
     return kernel
-
-
-def _probe(kernel: Kernel, features: Any) -> None:
-    """Raise unless a kernel has hyperparameters, a text and finite values of some features."""
-    rows, copy = sample_of(features), sample_of(features)
-    if isinstance(kernel, JointKernel) and max(kernel.parts) >= len(_parts_of(features)):
-        raise ModelFileError("the parts of a joint kernel are not those of the features")
-    with np.errstate(all="ignore"):
-        K, cross, diagonal = kernel(rows), kernel(rows, copy), kernel.diag(rows)
-        usable = K.shape == cross.shape == (len(rows), len(rows)) and diagonal.shape == (len(rows),)
-        usable = usable and all(np.isfinite(values).all() for values in (K, cross, diagonal))
-        if not usable or len(np.atleast_1d(kernel.theta)) != len(
-            np.reshape(kernel.bounds, (-1, 2))
-        ):
-            raise ModelFileError(f"{kernel!r} has no finite values of the training set")
-
-
-def _parts_of(features: Any) -> tuple[Any, ...]:
-    return features.parts if isinstance(features, JointFeatures) else ()
 
 
 def _trials_from_json(value: Any, model: KRR) -> list[Trial]:

@@ -1,4 +1,4 @@
-"""Features of the training set: one row per structure, rows of atoms, or several of these."""
+"""The training set, whose features are rows of structures, rows of atoms, or several of these."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.gaussian_process.kernels import Kernel
 
 from kernchem.environments import Environments, FeatureBlock
 from kernchem.errors import ModelFileError
 from kernchem.model_files.arrays import Input, Output
-from kernchem.models.joint import JointFeatures
+from kernchem.models.composition import CompositionSpace
+from kernchem.models.joint import JointFeatures, JointKernel
+from kernchem.models.training_set import TrainingSet
 
-__all__ = ["features_from", "put_features", "sample_of", "width_of"]
+__all__ = ["features_from", "probe_kernel", "put_features", "training_from", "width_of"]
 
 _Rows = npt.NDArray[np.int64]
 
@@ -128,10 +131,50 @@ def width_of(features: Any) -> int:
     return features.n_features if isinstance(features, Environments) else features.shape[1]
 
 
-def sample_of(features: Any) -> Any:
+def training_from(
+    source: Input,
+    space: CompositionSpace | None,
+    n_samples: int,
+    n_targets: int,
+    n_parts: int | None,
+) -> tuple[TrainingSet, _Rows]:
+    """Return the training set, and which of the caller's samples it was made of."""
+    targets = source.floats("targets", None, n_targets)
+    n = len(targets)
+    kept = source.rows("kept", None, n_samples)
+    member = source.rows("member", len(kept), n)
+    first = source.rows("first", n, len(kept))
+    if (np.diff(kept) <= 0).any() or (member[first] != np.arange(n)).any():
+        raise ModelFileError("the rows of the training set do not belong to its samples")
+    weights = source.floats("weights", n)
+    if (weights <= 0).any():
+        raise ModelFileError("a weight is not above zero")
+    basis = None
+    if space is not None:
+        basis = source.floats("basis", n, space.vectors.shape[1])
+    features = features_from(source, n, n_parts)
+    return TrainingSet(features, targets, weights, basis, first, member), kept
+
+
+def probe_kernel(kernel: Kernel, features: Any) -> None:
+    """Raise unless a kernel has hyperparameters, a text and finite values of some features."""
+    rows, copy = _few_of(features), _few_of(features)
+    if isinstance(kernel, JointKernel) and max(kernel.parts) >= len(_parts_of(features)):
+        raise ModelFileError("the parts of a joint kernel are not those of the features")
+    with np.errstate(all="ignore"):
+        K, cross, diagonal = kernel(rows), kernel(rows, copy), kernel.diag(rows)
+        usable = K.shape == cross.shape == (len(rows), len(rows)) and diagonal.shape == (len(rows),)
+        usable = usable and all(np.isfinite(values).all() for values in (K, cross, diagonal))
+        if not usable or len(np.atleast_1d(kernel.theta)) != len(
+            np.reshape(kernel.bounds, (-1, 2))
+        ):
+            raise ModelFileError(f"{kernel!r} has no finite values of the training set")
+
+
+def _few_of(features: Any) -> Any:
     """Return new features of few structures, and of few atoms of each, to try a kernel on."""
     if isinstance(features, JointFeatures):
-        return JointFeatures([sample_of(part) for part in features.parts])
+        return JointFeatures([_few_of(part) for part in features.parts])
     if not isinstance(features, Environments):
         return features[:_TRIED].copy(order="K")
     starts = features.offsets[:-1][:_TRIED]
@@ -145,3 +188,7 @@ def sample_of(features: Any) -> Any:
     return Environments.from_blocks(
         features._blocks_of(atoms), numbers, offsets, features.n_features
     )
+
+
+def _parts_of(features: Any) -> tuple[Any, ...]:
+    return features.parts if isinstance(features, JointFeatures) else ()

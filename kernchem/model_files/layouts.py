@@ -40,10 +40,12 @@ __all__ = [
 
 #: Numbers among the settings that are no sizes.
 _NO_SIZES = ("n_jobs", "random_state")
-#: Numbers of functions of which each pair makes a feature.
-_BASES = ("n_max",)
 #: Points of a grid that every memory has room for.
 _FEW = 10_000
+#: Far beyond every real setting; its square is finite.
+_LARGEST = 1e100
+#: Points of a grid of shifted Gaussians, per angstrom.
+_SHIFTED = 3.0
 #: More than the range of all angles, radian.
 _ANGLES = 5.0
 
@@ -269,18 +271,35 @@ def _type_from_json(value: Any, elements: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(members)
 
 
+def _has_shifted(settings: dict[str, Any]) -> bool:
+    given = (settings.get("g2"), settings.get("radial"))
+    return any(isinstance(value, str) and value == "shifted" for value in given)
+
+
+def _degree(value: Any) -> float:
+    return float(value) if isinstance(value, int | np.integer) else 0.0
+
+
 def _require_small(descriptor: Any, n_features: int) -> None:
-    """Raise where a setting makes more functions or points of a grid than there are features."""
+    """Raise where a setting makes more functions or points of a grid than there are features.
+
+    Nor may squares of numbers be too large or too small for float64.
+    """
     settings = descriptor.get_params(deep=False)
     for name, value in settings.items():
         if name in _NO_SIZES or not isinstance(value, int | float | np.integer):
             continue
+        if value and not 1.0 / _LARGEST <= abs(value) <= _LARGEST:
+            raise ModelFileError(f"{name}={value!r} is no number for a descriptor")
         made = float(value) if isinstance(value, int | np.integer) else 0.0
-        if name in _BASES:
-            made = made**2 / 2.0
+        if name == "n_max":
+            # Each pair of radial functions makes a feature, and a matrix for each degree.
+            made = made**2 / 2.0 * (1.0 + _degree(settings.get("l_max")))
         if name.startswith("step"):
             # Along distances up to the cutoff, or angles.
-            made = max(float(settings.get("r_cut") or 0.0), _ANGLES) / max(float(value), 5e-324)
+            made = max(float(settings.get("r_cut") or 0.0), _ANGLES) / (float(value) or 1e-99)
+        if name == "r_cut" and _has_shifted(settings):
+            made = _SHIFTED * float(value)
         if not made <= max(n_features, _FEW):
             raise ModelFileError(f"{name}={value!r} is too much for {n_features} features")
 

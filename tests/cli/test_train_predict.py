@@ -12,14 +12,17 @@ from ase.io import read as ase_read
 from ase.io import write
 from click.testing import CliRunner
 
-from kernchem import KRR, DeltaLearner, load
+from kernchem import KRR, DeltaLearner, load, save
 from kernchem.cli import main, memory
 from kernchem.cli.memory import largest_training_set
 from kernchem.cli.reservoir import Reservoir
+from kernchem.cli.sample import draw
+from kernchem.cli.summary import Summary
 from kernchem.datasets import load_qm_small
-from kernchem.descriptors import BagOfBonds
+from kernchem.descriptors import BagOfBonds, OverlapEigenvalues
 from kernchem.io import read
-from kernchem.kernels import Laplacian
+from kernchem.kernels import AtomSum, Gaussian, Laplacian
+from kernchem.models import Term
 
 TARGET, GFN2 = "atomization_energy", "gfn2_atomization_energy"
 FIXED = ["--descriptor", "bob", "--kernel", "laplacian", "--no-plot", "--quiet"]
@@ -85,6 +88,30 @@ def test_csv_holds_predictions_and_references(folder, reference):
     np.testing.assert_allclose(residuals, test[TARGET] - predicted, atol=1e-12)
     assert [row["smiles"] for row in rows] == test["smiles"].tolist()
     assert rows[4]["formula"] == test[4].formula
+
+
+def test_terms_are_summarised_and_predict(folder, tmp_path, capsys):
+    terms = Term(BagOfBonds(), Laplacian(500.0)) + 0.1 * Term(
+        OverlapEigenvalues("s", r_cut=3.0), AtomSum(Gaussian(0.5))
+    )
+    sample = draw(
+        str(folder / "train.xyz"), TARGET, (), "kcal/mol", n_train=30, seed=0,
+        skip_missing=False, advance=lambda _: None,
+    )  # fmt: skip
+    model = KRR(terms, alpha=1e-6, optimizer=None).fit(sample.structures, sample.labels)
+    Summary(model, sample, "two terms").print([])
+    told = capsys.readouterr().out
+    first, second = (one.n_features_out_ for one in model.descriptor_.descriptors)
+    assert f"two terms, {first} + {second} features" in told
+    assert f"1 * {Laplacian(500.0)} + 0.1 * AtomSum({Gaussian(0.5)})" in told
+    assert [line[:9] for line in told.splitlines() if line.startswith("Cite: ")] == [
+        "Cite: K. ",
+        "Cite: A. ",
+    ]
+    save(model, tmp_path / "terms.kc", target=TARGET)
+    result = invoke("predict", tmp_path / "terms.kc", folder / "test.xyz", "--quiet")
+    predicted = [float(row[f"predicted_{TARGET}"]) for row in rows_of(result.stdout)]
+    np.testing.assert_array_equal(predicted, model.predict(read(folder / "test.xyz")))
 
 
 def test_errors_are_reported(folder, reference):

@@ -24,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 import kernchem
 from kernchem import KRR, CompositionBaseline, DeltaLearner
 from kernchem.descriptors import (
+    SLATM,
     BagOfBonds,
     CoulombMatrix,
     EncodedBonds,
@@ -93,6 +94,8 @@ def models():
     yield model, FRAMES
     terms = Term(bonds, "gaussian", width=2.0) + 0.1 * Term(atoms, width=2.0)
     yield KRR(terms, **FIXED).fit(FRAMES, Y), FRAMES
+    spectra = SLATM(r_cut=2.0, step_r=0.9, step_theta=2.0, sigma_r=0.5, sigma_theta=0.5)
+    yield KRR(Gaussian(9.0), descriptor=spectra, **FIXED).fit(FRAMES, Y), FRAMES
 
 
 def saved_parts(model, folder):
@@ -681,6 +684,27 @@ HUGE = 10**15
         (10, ("model", "settings", "kernel", "settings", "terms"), []),
         (10, ("model", "settings", "kernel", "settings", "terms"), [1]),
         (10, ("model", "settings", "kernel"), "gaussian"),
+        (11, (*LAYOUT, "types"), []),
+        (11, (*LAYOUT, "types"), None),
+        (11, (*LAYOUT, "types", 0), [6]),
+        (11, (*LAYOUT, "types", 0), [8]),
+        (11, (*LAYOUT, "types", 0), []),
+        (11, (*LAYOUT, "types", 0), [1, 8]),
+        (11, (*LAYOUT, "types", 0), [8, 1]),
+        (11, (*LAYOUT, "types", 0), [1] * 4),
+        (11, (*LAYOUT, "types"), [[1]] * 10_000),
+        (11, (*LAYOUT, "size"), 1),
+        (11, (*SETTINGS, "step_r"), 1e-12),
+        (11, (*SETTINGS, "step_theta"), 5e-324),
+        (11, (*SETTINGS, "step_theta"), 0.0),
+        (11, (*SETTINGS, "step_r"), -1.0),
+        (11, (*SETTINGS, "sigma_r"), 5e-324),
+        (11, (*SETTINGS, "sigma_r"), 1e300),
+        (11, (*SETTINGS, "sigma_theta"), {"float": "nan"}),
+        (11, (*SETTINGS, "r_cut"), 1e15),
+        (11, (*SETTINGS, "r_cut"), "x"),
+        (11, (*SETTINGS, "per_atom"), True),
+        (11, (*SETTINGS, "elements"), ["H", "C", "O"]),
         (7, ("state", "space"), None),
         (7, ("state", "target_shape"), []),
         (7, ("state", "space", "n_structures"), 0),

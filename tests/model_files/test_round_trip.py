@@ -26,6 +26,7 @@ import kernchem
 from kernchem import KRR, CompositionBaseline, DeltaLearner, kernels
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import (
+    SLATM,
     BagOfBonds,
     CoulombMatrix,
     Descriptor,
@@ -101,6 +102,7 @@ def with_blocks(model):
     return model
 
 
+COARSE = {"r_cut": 3.0, "step_r": 0.3, "step_theta": 0.5, "sigma_r": 0.3, "sigma_theta": 0.5}
 ATOMS = OverlapEigenvalues("s", r_cut=3.0)
 PAIRS = AtomSum(Gaussian(0.5), n_jobs=1)
 TERMS = (
@@ -137,6 +139,11 @@ MOLECULAR = {
         ATOMS, Average(sk.RBF(0.5), coupling={"C-N": 0.5}, normalize=True), TWO
     ),
     "atoms in blocks": lambda: with_blocks(molecular(ATOMS, PAIRS)),
+    "spectra": lambda: molecular(SLATM(**COARSE), Laplacian(50.0)),
+    "spectra of elements": lambda: molecular(
+        SLATM(elements=["H", "C", "N", "O"], **COARSE), Laplacian(50.0)
+    ),
+    "spectra of atoms": lambda: molecular(SLATM(per_atom=True, **COARSE), AtomSum(Gaussian(50.0))),
     "terms": lambda: molecular(None, TERMS),
     "terms, tuned": lambda: molecular(None, TERMS, alpha="loo"),
     "one term": lambda: molecular(None, Term(CoulombMatrix("random"), Laplacian(500.0))),
