@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -193,17 +192,11 @@ class FCHL19(Descriptor):
         n_kinds = len(self.elements_)
         kinds = element_kinds(structures.numbers, self.elements_)
         orders = 2.0 * np.arange(self.n_fourier) + 1.0
-        settings: tuple[Any, ...] = (
-            n_kinds,
-            float(self.r_cut),
-            float(self.a_cut),
-            np.array([self.eta2, self.eta3], dtype=np.float64),
-            np.array([self.two_body_decay, self.three_body_decay], dtype=np.float64),
-            float(self.three_body_weight),
-            2.0 * np.exp(-0.5 * (self.zeta * orders) ** 2),
-            np.linspace(0.0, self.r_cut, self.n_radial + 1)[1:],
-            np.linspace(0.0, self.a_cut, self.n_radial_3 + 1)[1:],
-        )
+        r_cut, a_cut, weight = float(self.r_cut), float(self.a_cut), float(self.three_body_weight)
+        etas = np.array([self.eta2, self.eta3], dtype=np.float64)
+        decays = np.array([self.two_body_decay, self.three_body_decay], dtype=np.float64)
+        fourier = 2.0 * np.exp(-0.5 * (self.zeta * orders) ** 2)
+        shells2, shells3 = self._shells()
         seen = self._elements_in_molecules(structures, kinds)
         signatures, of_atom = np.unique(seen, axis=0, return_inverse=True)
         blocks, place = [], np.empty(len(kinds), dtype=np.int64)
@@ -217,7 +210,21 @@ class FCHL19(Descriptor):
             first, last = structures.offsets[start], structures.offsets[stop]
             rows = np.zeros((last - first, self.n_features_out_))
             fchl19_jit.fill_fchl19(
-                kinds, structures.positions, structures.offsets, *settings, start, stop, rows
+                kinds,
+                structures.positions,
+                structures.offsets,
+                n_kinds,
+                r_cut,
+                a_cut,
+                etas,
+                decays,
+                weight,
+                fourier,
+                shells2,
+                shells3,
+                start,
+                stop,
+                rows,
             )
             for number in np.unique(of_atom[first:last]):
                 here = np.flatnonzero(of_atom[first:last] == number)
@@ -228,6 +235,11 @@ class FCHL19(Descriptor):
         return Environments.from_blocks(
             blocks, structures.numbers, structures.offsets, self.n_features_out_
         )
+
+    def _shells(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the radii of the shells of pairs and of triples, angstrom."""
+        pairs = np.linspace(0.0, self.r_cut, self.n_radial + 1)[1:]
+        return pairs, np.linspace(0.0, self.a_cut, self.n_radial_3 + 1)[1:]
 
     def _elements_in_molecules(self, structures: Structures, kinds: _Rows) -> npt.NDArray[np.bool_]:
         """Return which elements the other atoms of a molecule have, array (n_atoms, n_kinds)."""
@@ -251,8 +263,7 @@ class FCHL19(Descriptor):
 
     def _feature_names(self) -> list[str]:
         names = [symbol(number) for number in self.elements_]
-        shells2 = np.linspace(0.0, self.r_cut, self.n_radial + 1)[1:]
-        shells3 = np.linspace(0.0, self.a_cut, self.n_radial_3 + 1)[1:]
+        shells2, shells3 = self._shells()
         found = [f"{name}(r={shell:.3g})" for name in names for shell in shells2]
         for a, b in pair_table(self.elements_)[0]:
             for shell in shells3:
