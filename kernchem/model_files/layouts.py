@@ -289,7 +289,7 @@ def _require_small(descriptor: Any, n_features: int) -> None:
     for name, value in settings.items():
         if name in _NO_SIZES or not isinstance(value, int | float | np.integer):
             continue
-        if value and not 1.0 / _LARGEST <= abs(value) <= _LARGEST:
+        if value and not 1.0 / _LARGEST <= abs(float(value)) <= _LARGEST:
             raise ModelFileError(f"{name}={value!r} is no number for a descriptor")
         made = float(value) if isinstance(value, int | np.integer) else 0.0
         if name == "n_max":
