@@ -276,7 +276,8 @@ def _has_shifted(settings: dict[str, Any]) -> bool:
     return any(isinstance(value, str) and value == "shifted" for value in given)
 
 
-def _degree(value: Any) -> float:
+def _count_in(value: Any) -> float:
+    """Return a whole number, and 0 for anything else."""
     return float(value) if isinstance(value, int | np.integer) else 0.0
 
 
@@ -291,10 +292,11 @@ def _require_small(descriptor: Any, n_features: int) -> None:
             continue
         if value and not 1.0 / _LARGEST <= abs(float(value)) <= _LARGEST:
             raise ModelFileError(f"{name}={value!r} is no number for a descriptor")
-        made = float(value) if isinstance(value, int | np.integer) else 0.0
+        # Lengths may be given as whole numbers.
+        made = 0.0 if name.endswith("_cut") else _count_in(value)
         if name == "n_max":
             # Each pair of radial functions makes a feature, and a matrix for each degree.
-            made = made**2 / 2.0 * (1.0 + _degree(settings.get("l_max")))
+            made = made**2 / 2.0 * (1.0 + _count_in(settings.get("l_max")))
         if name.startswith("step"):
             # Along distances up to the cutoff, or angles.
             made = max(float(settings.get("r_cut") or 0.0), _ANGLES) / (float(value) or 1e-99)

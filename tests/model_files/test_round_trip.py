@@ -138,6 +138,7 @@ MOLECULAR = {
     "atoms, coupled": lambda: molecular(
         ATOMS, Average(sk.RBF(0.5), coupling={"C-N": 0.5}, normalize=True), TWO
     ),
+    "atoms, no cutoff": lambda: molecular(OverlapEigenvalues("s", r_cut=10**6), PAIRS),
     "atoms in blocks": lambda: with_blocks(molecular(ATOMS, PAIRS)),
     "spectra": lambda: molecular(SLATM(**COARSE), Laplacian(50.0)),
     "spectra of elements": lambda: molecular(
