@@ -70,17 +70,19 @@ def atom_groups(batch: Environments) -> list[AtomGroup]:
             rows = rows[np.argsort(block.atoms[rows], kind="stable")]
             values = block.values[rows]
             used = np.flatnonzero((values != 0.0).any(axis=0))
-            # Of at least one column: matrix products of none are no sums of zero to every BLAS.
-            used = used if len(used) else np.arange(1)
-            if len(used) < values.shape[1]:
+            # At least one column: atoms alone have none, and BLAS no products of nothing.
+            if len(used) == 0:
+                used, values = np.zeros(1, dtype=np.int64), np.zeros((len(rows), 1))
+            elif len(used) < values.shape[1]:
                 values = np.ascontiguousarray(values[:, used])
+            columns = block.columns[used] if len(block.columns) else used
             atoms = block.atoms[rows]
             groups.append(
                 AtomGroup(
                     int(element),
                     atoms,
                     owners[atoms],
-                    block.columns[used],
+                    columns,
                     values,
                     np.einsum("ij,ij->i", values, values),
                 )

@@ -108,6 +108,14 @@ def test_a_structure_that_is_compared_with_nothing_has_no_similarity():
     assert_array_equal(K, [[0.0, 0.0], [0.0, 1.0]])
 
 
+def test_atoms_without_any_feature_are_alike():
+    nothing = FeatureBlock(np.array([0, 1]), np.zeros(0, dtype=np.int64), np.zeros((2, 0)))
+    other = FeatureBlock(np.array([2]), np.array([1]), np.array([[2.0]]))
+    batch = Environments.from_blocks([nothing, other], np.array([1, 1, 1]), np.array([0, 1, 3]), 2)
+    expected = naive(Gaussian(), COUPLINGS["same"], batch, batch)
+    assert_allclose(AtomSum(Gaussian())(batch), expected, rtol=1e-14)
+
+
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("kind", [AtomSum, Average])
 @pytest.mark.parametrize(
