@@ -74,7 +74,8 @@ class AtomicCoulombMatrix(Descriptor):
     Notes
     -----
     ``C_ij`` with ``i >= j`` stands in column ``i (i + 1) / 2 + j``, so that a larger ``size`` only
-    appends columns. Cost O(n k^2) per molecule of n atoms with k neighbours.
+    appends columns. Cost O(n^2 + n k^2) per molecule of n atoms with k neighbours, and one n x n
+    matrix per thread.
 
     Distances, or norms, that agree within a relative 1e-10 keep the order of the atoms: the rows of
     a symmetric molecule depend on the order of its equivalent atoms. Where sorting swaps two atoms
@@ -177,6 +178,7 @@ class AtomicCoulombMatrix(Descriptor):
         out = np.zeros((len(structures.numbers), self.n_features_out_))
         charges = structures.numbers.astype(np.float64)
         diagonal = 0.5 * charges**2.4
+        largest = int(structures.sizes.max(initial=0))
 
         def fill(start: int, stop: int) -> None:
             atomic_coulomb_jit.fill_atomic(
@@ -192,7 +194,7 @@ class AtomicCoulombMatrix(Descriptor):
                 out,
                 start,
                 stop,
-                self.size_,
+                largest,
             )
 
         run_panels(fill, len(structures), _PANEL, self.n_jobs)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from kernchem._numba import jit
-from kernchem.descriptors.coulomb_jit import insert_sorted
+from kernchem.descriptors.coulomb_jit import fill_matrix, insert_sorted
 
 __all__ = ["fill_atomic"]
 
@@ -20,43 +20,43 @@ def _damping(distance, r_cut, width):
     return 0.5 * (1.0 + math.cos(math.pi * (distance - r_cut + width) / width))
 
 
-@jit(fastmath=True)
-def _fill_row(atoms, i, row):
-    """Write the interactions of atom i with the atoms before it."""
-    x, y, z, charge = atoms[0], atoms[1], atoms[2], atoms[3]
-    for j in range(i):
-        dx, dy, dz = x[i] - x[j], y[i] - y[j], z[i] - z[j]
-        row[j] = charge[i] * charge[j] / math.sqrt(dx * dx + dy * dy + dz * dz)
+@jit
+def _squared_distance(positions, i, j):
+    dx = positions[i, 0] - positions[j, 0]
+    dy = positions[i, 1] - positions[j, 1]
+    dz = positions[i, 2] - positions[j, 2]
+    return dx * dx + dy * dy + dz * dz
 
 
 @jit
-def _damp_row(atoms, i, r_cut, width, row):
-    """Multiply the interactions of atom i with the atoms before it by their damping."""
-    for j in range(i):
-        dx = atoms[0, i] - atoms[0, j]
-        dy = atoms[1, i] - atoms[1, j]
-        dz = atoms[2, i] - atoms[2, j]
-        row[j] *= _damping(math.sqrt(dx * dx + dy * dy + dz * dz), r_cut, width)
+def _damp_pairs(positions, first, n, r_cut, width, matrix):
+    """Multiply the interactions of all pairs of atoms by their damping."""
+    for i in range(n):
+        for j in range(i):
+            distance = math.sqrt(_squared_distance(positions, first + i, first + j))
+            matrix[i, j] *= _damping(distance, r_cut, width)
+            matrix[j, i] = matrix[i, j]
 
 
 @jit
-def _put_atom(charges, diagonal, positions, atom, weight, n, atoms):
-    """Write an atom to column n of the scratch array: position, charge, diagonal element."""
-    for c in range(3):
-        atoms[c, n] = positions[atom, c]
-    atoms[3, n] = weight * charges[atom]
-    atoms[4, n] = weight * weight * diagonal[atom]
-
-
-@jit
-def _norm_of_row(matrix, i, n):
-    """Return the norm of a row of a symmetric matrix whose lower triangle is there."""
+def _norm_of_row(row, atoms, weights, n):
+    """Return the norm of a row over n of its columns, each multiplied by a weight."""
     total = 0.0
-    for j in range(i):
-        total += matrix[i, j] * matrix[i, j]
-    for j in range(i, n):
-        total += matrix[j, i] * matrix[j, i]
+    for k in range(n):
+        element = weights[k] * row[atoms[k]]
+        total += element * element
     return math.sqrt(total)
+
+
+@jit
+def _pack(matrix, atoms, weights, n, packed):
+    """Write the lower triangle of the weighted matrix of n atoms in the order of ``atoms``."""
+    p = 0
+    for m in range(n):
+        row, weight = matrix[atoms[m]], weights[m]
+        for k in range(m + 1):
+            packed[p] = weight * weights[k] * row[atoms[k]]
+            p += 1
 
 
 @jit
@@ -73,57 +73,42 @@ def fill_atomic(
     out,
     start,
     stop,
-    size,
+    largest,
 ):
     """Write the packed lower triangles around the atoms of molecules start..stop.
 
     ``charges`` and ``diagonal`` (n_atoms,) are Z and 0.5 Z^2.4; the cutoffs, in angstrom, may be
     infinite. With ``by_norm`` rows go by descending norm, else by distance, the central one first.
-    ``size`` is the largest number of atoms around one.
+    ``largest`` is the number of atoms of the largest molecule.
     """
-    found = np.empty(size, dtype=np.int64)
-    order = np.empty(size, dtype=np.int64)
-    keys, weights = np.empty(size), np.empty(size)
-    atoms = np.empty((5, size))
-    matrix = np.empty((size, size)) if by_norm else np.empty((0, 0))
+    matrix, scratch = np.empty((largest, largest)), np.empty((4, largest))
+    # The atoms around one, as numbers within the molecule: as found, and in order.
+    found, order = np.empty(largest, dtype=np.int64), np.empty(largest, dtype=np.int64)
+    atoms = np.empty(largest, dtype=np.int64)
+    found_weights, weights, keys = np.empty(largest), np.empty(largest), np.empty(largest)
     limit = r_cut * r_cut
     for molecule in range(start, stop):
-        for centre in range(offsets[molecule], offsets[molecule + 1]):
-            found[0], weights[0] = centre, 1.0
+        first = offsets[molecule]
+        n = offsets[molecule + 1] - first
+        fill_matrix(charges, diagonal, positions, first, n, matrix, scratch)
+        if pair_cut < math.inf:
+            _damp_pairs(positions, first, n, pair_cut, pair_decay, matrix)
+        for centre in range(n):
+            found[0], found_weights[0] = centre, 1.0
             insert_sorted(math.inf, 0, keys, order)
-            n = 1
-            for atom in range(offsets[molecule], offsets[molecule + 1]):
-                dx = positions[atom, 0] - positions[centre, 0]
-                dy = positions[atom, 1] - positions[centre, 1]
-                dz = positions[atom, 2] - positions[centre, 2]
-                squared = dx * dx + dy * dy + dz * dz
+            near = 1
+            for atom in range(n):
+                squared = _squared_distance(positions, first + atom, first + centre)
                 if atom != centre and squared < limit:
                     distance = math.sqrt(squared)
-                    found[n], weights[n] = atom, _damping(distance, r_cut, decay)
+                    found[near], found_weights[near] = atom, _damping(distance, r_cut, decay)
                     if not by_norm:
-                        insert_sorted(-distance, n, keys, order)
-                    n += 1
-            packed = out[centre]
-            if not by_norm:
-                for m in range(n):
-                    k = order[m]
-                    _put_atom(charges, diagonal, positions, found[k], weights[k], m, atoms)
-                    row = packed[m * (m + 1) // 2 : (m + 1) * (m + 2) // 2]
-                    _fill_row(atoms, m, row)
-                    if pair_cut < math.inf:
-                        _damp_row(atoms, m, pair_cut, pair_decay, row)
-                    row[m] = atoms[4, m]
-                continue
-            for m in range(n):
-                _put_atom(charges, diagonal, positions, found[m], weights[m], m, atoms)
-                _fill_row(atoms, m, matrix[m])
-                if pair_cut < math.inf:
-                    _damp_row(atoms, m, pair_cut, pair_decay, matrix[m])
-                matrix[m, m] = atoms[4, m]
-            for m in range(1, n):
-                insert_sorted(_norm_of_row(matrix, m, n), m, keys, order)
-            p = 0
-            for m in range(n):
-                for k in range(m + 1):
-                    packed[p] = matrix[max(order[m], order[k]), min(order[m], order[k])]
-                    p += 1
+                        insert_sorted(-distance, near, keys, order)
+                    near += 1
+            if by_norm:
+                for m in range(1, near):
+                    norm = _norm_of_row(matrix[found[m]], found, found_weights, near)
+                    insert_sorted(found_weights[m] * norm, m, keys, order)
+            for m in range(near):
+                atoms[m], weights[m] = found[order[m]], found_weights[order[m]]
+            _pack(matrix, atoms, weights, near, out[first + centre])

@@ -6,7 +6,7 @@ import numpy as np
 
 from kernchem._numba import jit
 
-__all__ = ["fill_full", "fill_sorted", "fill_unsorted", "insert_sorted"]
+__all__ = ["fill_full", "fill_matrix", "fill_sorted", "fill_unsorted", "insert_sorted"]
 
 # Rows whose norms agree to this relative difference are tied. Equivalent atoms of a symmetric
 # molecule have equal norms up to rounding, which a rotation of the molecule must not let decide.
@@ -14,7 +14,7 @@ _TIE = 1e-10
 
 
 @jit(fastmath=True)
-def _fill_matrix(charges, diagonal, positions, first, n, matrix, scratch):
+def fill_matrix(charges, diagonal, positions, first, n, matrix, scratch):
     """Write the symmetric n x n matrix of the molecule whose atoms start at ``first``."""
     x, y, z, charge = scratch[0], scratch[1], scratch[2], scratch[3]
     for i in range(n):
@@ -66,7 +66,7 @@ def fill_sorted(charges, diagonal, positions, offsets, noise, out, start, stop, 
     for molecule in range(start, stop):
         first = offsets[molecule]
         n = offsets[molecule + 1] - first
-        _fill_matrix(charges, diagonal, positions, first, n, matrix, scratch)
+        fill_matrix(charges, diagonal, positions, first, n, matrix, scratch)
         for i in range(n):
             insert_sorted(_row_norm(matrix[i], n) + noise[first + i], i, norms, order)
         packed = out[molecule]
@@ -86,7 +86,7 @@ def fill_unsorted(charges, diagonal, positions, offsets, out, start, stop, size)
     for molecule in range(start, stop):
         first = offsets[molecule]
         n = offsets[molecule + 1] - first
-        _fill_matrix(charges, diagonal, positions, first, n, matrix, scratch)
+        fill_matrix(charges, diagonal, positions, first, n, matrix, scratch)
         packed = out[molecule]
         p = 0
         for i in range(n):
@@ -102,4 +102,4 @@ def fill_full(charges, diagonal, positions, offsets, molecules, out):
     scratch = np.empty((4, n))
     for k in range(len(molecules)):
         first = offsets[molecules[k]]
-        _fill_matrix(charges, diagonal, positions, first, n, out[k], scratch)
+        fill_matrix(charges, diagonal, positions, first, n, out[k], scratch)
