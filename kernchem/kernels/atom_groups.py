@@ -55,6 +55,18 @@ class AtomGroup:
         """Return the number of its atoms that belong to structures before this one."""
         return int(np.searchsorted(self.owners, structure))
 
+    def of_structures(self, start: int, stop: int) -> AtomGroup:
+        """Return its atoms that belong to structures ``start`` to ``stop - 1``."""
+        part = slice(self.before(start), self.before(stop))
+        return AtomGroup(
+            self.element,
+            self.atoms[part],
+            self.owners[part],
+            self.columns,
+            self.values[part],
+            self.norms[part],
+        )
+
 
 def atom_groups(batch: Environments) -> list[AtomGroup]:
     """Return the atoms of a batch in groups, by element and block of features.

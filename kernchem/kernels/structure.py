@@ -44,7 +44,17 @@ class StructureKernel(Kernel):
     It obeys scikit-learn's kernel protocol on :class:`~kernchem.environments.Environments`, or on
     object arrays of their items; its hyperparameters are those of ``base``. A subclass implements
     the two hooks below.
+
+    Attributes
+    ----------
+    positive_semidefinite : bool
+        Whether no matrix of the kernel has a negative eigenvalue if none of ``base`` has one. The
+        message of a failed factorisation names kernels that declare False.
     """
+
+    positive_semidefinite = True
+    #: What ``normalize`` is by default; ``repr`` leaves it out.
+    _normalize_default = False
 
     base: Any
     coupling: Coupling
@@ -203,8 +213,8 @@ class StructureKernel(Kernel):
         told = [f"{self.base!r}"]
         if self.coupling != "same":
             told.append(f"coupling={self.coupling!r}")
-        if self.normalize:
-            told.append("normalize=True")
+        if self.normalize != self._normalize_default:
+            told.append(f"normalize={self.normalize!r}")
         return f"{type(self).__name__}({', '.join([*told, *self._other_settings()])})"
 
     def _other_settings(self) -> list[str]:
@@ -333,9 +343,9 @@ class AtomSum(StructureKernel):
     ) -> None:
         """Add what two groups of atoms contribute, of a symmetric matrix below the diagonal."""
         panels = row_panels(rows, _PANEL)
-        profile = _product_profile(base)
+        profile = product_profile(base)
         if profile is None:
-            dense = None if _sees_differences(base) else n_features
+            dense = None if sees_differences(base) else n_features
             left, right = on_all_columns((rows, columns), dense)
         else:
             left, right = on_shared_columns(rows, columns)
@@ -459,7 +469,7 @@ def inner_kernel(base: Any) -> Any:
     return copy
 
 
-def _product_profile(base: Any) -> tuple[int, float, int] | None:
+def product_profile(base: Any) -> tuple[int, float, int] | None:
     """Return how a kernel follows from inner products and norms; None if it does not."""
     if type(base) is Gaussian and not base.anisotropic:
         return structure_jit.GAUSSIAN, 0.5 / base._width() ** 2, 1
@@ -471,7 +481,7 @@ def _product_profile(base: Any) -> tuple[int, float, int] | None:
     return None
 
 
-def _sees_differences(base: Any) -> bool:
+def sees_differences(base: Any) -> bool:
     """Return whether columns that are zero on both sides make no difference to a kernel."""
     return isinstance(base, RadialKernel) and not base.anisotropic
 

@@ -5,7 +5,7 @@ import numpy as np
 from kernchem._fastmath import exp
 from kernchem._numba import jit
 
-__all__ = ["GAUSSIAN", "POWER", "add_products", "add_values"]
+__all__ = ["GAUSSIAN", "POWER", "add_products", "add_row", "add_values"]
 
 # What becomes of an inner product p of two atoms with squared norms n, m.
 GAUSSIAN = 0  # exp(min(2 p - n - m, 0) factor)
@@ -46,6 +46,19 @@ def _add_power_slope(products, constant, degree, total, slope):
             value *= base
         total[j] += value * base
         slope[j] += degree * constant * value
+
+
+@jit
+def add_row(products, norm, column_norms, profile, factor, degree, with_slope, total, slope):
+    """Add the kernel of one atom with others, and its derivative where ``with_slope`` is set."""
+    if profile == GAUSSIAN and with_slope:
+        _add_gaussian_slope(products, norm, column_norms, factor, total, slope)
+    elif profile == GAUSSIAN:
+        _add_gaussian(products, norm, column_norms, factor, total)
+    elif with_slope:
+        _add_power_slope(products, factor, degree, total, slope)
+    else:
+        _add_power(products, factor, degree, total)
 
 
 @jit
@@ -91,14 +104,17 @@ def add_products(
         slope[:] = 0.0
         # The atoms of one structure first: sums over columns, which are short, happen once.
         while i < n_rows and row_owners[i] == owner:
-            if profile == GAUSSIAN and with_slope:
-                _add_gaussian_slope(products[i], row_norms[i], column_norms, factor, total, slope)
-            elif profile == GAUSSIAN:
-                _add_gaussian(products[i], row_norms[i], column_norms, factor, total)
-            elif with_slope:
-                _add_power_slope(products[i], factor, degree, total, slope)
-            else:
-                _add_power(products[i], factor, degree, total)
+            add_row(
+                products[i],
+                row_norms[i],
+                column_norms,
+                profile,
+                factor,
+                degree,
+                with_slope,
+                total,
+                slope,
+            )
             i += 1
         _collect(total, column_owners, weight, out[owner])
         if with_slope:
