@@ -11,7 +11,11 @@ from sklearn.gaussian_process.kernels import Kernel
 
 from kernchem._validation import short
 from kernchem.descriptors import (
+    ACSF,
+    FCHL19,
     SLATM,
+    WACSF,
+    AtomicCoulombMatrix,
     BagOfBonds,
     CoulombMatrix,
     Descriptor,
@@ -20,14 +24,18 @@ from kernchem.descriptors import (
     OverlapEigenvalues,
 )
 from kernchem.errors import SettingError
-from kernchem.kernels import NAMED_KERNELS
+from kernchem.kernels import NAMED_KERNELS, Average, BestMatch, Gaussian, Laplacian, REMatch
 from kernchem.models import KRR, CompositionBaseline, DeltaLearner
+from kernchem.models.recipes import RECIPES
+from kernchem.models.terms import TermProduct, Terms, TermSum, joined, kernel_for
 
 __all__ = [
     "COMPOSITION",
     "DEFAULT_DESCRIPTORS",
     "DESCRIPTORS",
     "KERNELS",
+    "RECOMMENDED",
+    "STRUCTURE_KERNELS",
     "Candidate",
     "list_candidates",
 ]
@@ -43,12 +51,29 @@ DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
     "overlap-sp": OverlapEigenvalues,
     "inverse-distances": InverseDistances,
     "slatm": SLATM,
+    "aslatm": lambda: SLATM(per_atom=True),
+    "fchl19": FCHL19,
+    "acsf": ACSF,
+    "wacsf": WACSF,
+    "acm": AtomicCoulombMatrix,
 }
 #: What is compared where nothing is named: those for molecules of any kind that were made to learn
 #: energies.
 DEFAULT_DESCRIPTORS = ("cm", "cm-eigenspectrum", "bob", "encoded-bonds", "encoded-bonds-3")
+#: Short name to kernel between structures; of others, such as "gaussian", the sum over atoms is
+#: taken where a descriptor gives features of atoms.
+STRUCTURE_KERNELS: dict[str, Callable[[], Kernel]] = {
+    "average-gaussian": lambda: Average(Gaussian()),
+    "average-laplacian": lambda: Average(Laplacian()),
+    "best-match": lambda: BestMatch(Gaussian()),
+    "rematch": lambda: REMatch(Gaussian()),
+}
 #: Names of kernels; "auto" is the one that the descriptor recommends.
-KERNELS = ("auto", *NAMED_KERNELS)
+KERNELS = ("auto", *NAMED_KERNELS, *STRUCTURE_KERNELS)
+#: Name of what is recommended where accuracy is worth some time.
+RECOMMENDED = "composite"
+#: Label of a kernel that brings its own descriptors.
+_OWN_KERNEL = "terms"
 #: Name of the reference that knows nothing but element counts.
 COMPOSITION = "composition"
 
@@ -58,19 +83,24 @@ class Candidate:
     """One line of a learning curve's figure, but for the choice between direct and Delta.
 
     ``descriptor`` and ``kernel`` are labels; ``parts`` are the objects, None for the reference.
+    A kernel that brings its own descriptors has None in place of one.
     """
 
     descriptor: str
     kernel: str
-    parts: tuple[Descriptor, str | Kernel] | None = None
+    parts: tuple[Descriptor | None, str | Kernel | Terms] | None = None
 
-    def estimator(self, baseline: str | None) -> Any:
-        """Return an unfitted estimator on structures; with a baseline it learns the difference."""
+    def estimator(self, baseline: Any = None, **settings: Any) -> Any:
+        """Return an unfitted estimator on structures; with a baseline it learns the difference.
+
+        ``settings`` are those of :class:`kernchem.KRR`; the reference has none.
+        """
         if self.parts is None:
             model: Any = CompositionBaseline()
         else:
             descriptor, kernel = self.parts
-            model = KRR(kernel, descriptor=clone(descriptor))
+            own = None if descriptor is None else clone(descriptor)
+            model = KRR(kernel, descriptor=own, **settings)
         return model if baseline is None else DeltaLearner(model, baseline)
 
     def describe(self) -> str:
@@ -83,10 +113,11 @@ def list_candidates(descriptors: Any, kernels: Any) -> list[Candidate]:
 
     Parameters
     ----------
-    descriptors : str, descriptor, iterable of these, or None
-        Names of :data:`DESCRIPTORS` or objects; None is :data:`DEFAULT_DESCRIPTORS`.
+    descriptors : str, descriptor, terms, iterable of these, or None
+        Names of :data:`DESCRIPTORS` or of recipes, or objects; None is
+        :data:`DEFAULT_DESCRIPTORS`.
     kernels : str, kernel or iterable of these
-        Names of :data:`KERNELS` or objects.
+        Names of :data:`KERNELS` or objects; not for terms and recipes, which have their own.
 
     Returns
     -------
@@ -96,11 +127,15 @@ def list_candidates(descriptors: Any, kernels: Any) -> list[Candidate]:
     Raises
     ------
     SettingError
-        If a name is unknown, or nothing is left to compare.
+        If a name is unknown, a kernel does not suit a descriptor, or nothing is left to compare.
     """
     found = {(COMPOSITION, ""): Candidate(COMPOSITION, "")}
     named = [_descriptor(item) for item in _each(descriptors, DEFAULT_DESCRIPTORS)]
     for label, descriptor in named:
+        if not isinstance(descriptor, Descriptor):
+            candidate = Candidate(label, _OWN_KERNEL, (None, descriptor))
+            found.setdefault((label, _OWN_KERNEL), candidate)
+            continue
         for item in _each(kernels, ("auto",)):
             kernel_label, kernel = _kernel(item, descriptor)
             candidate = Candidate(label, kernel_label, (descriptor, kernel))
@@ -108,7 +143,7 @@ def list_candidates(descriptors: Any, kernels: Any) -> list[Candidate]:
     if len(found) == 1:
         raise SettingError(
             f"there is nothing to compare: descriptors={descriptors!r}, kernels={kernels!r}; name "
-            f"at least one of {', '.join(DESCRIPTORS)} and one of {', '.join(KERNELS)}"
+            f"at least one of {', '.join((*DESCRIPTORS, *RECIPES))} and one of {', '.join(KERNELS)}"
         )
     return list(found.values())
 
@@ -116,29 +151,56 @@ def list_candidates(descriptors: Any, kernels: Any) -> list[Candidate]:
 def _each(items: Any, default: Iterable[str]) -> list[Any]:
     if items is None:
         return list(default)
-    if isinstance(items, str | Descriptor | Kernel) or not isinstance(items, Iterable):
+    if isinstance(items, str | Descriptor | Kernel | Terms) or not isinstance(items, Iterable):
         return [items]
     return list(items)
 
 
-def _descriptor(item: Any) -> tuple[str, Descriptor]:
+def _descriptor(item: Any) -> tuple[str, Descriptor | Terms | str]:
     if isinstance(item, Descriptor):
-        return " ".join(repr(item).split()), item
+        return _line(item), item
+    if isinstance(item, Terms):
+        joined(item)
+        return _formula(item), item
+    if isinstance(item, str) and item in RECIPES:
+        return item, item
     if not isinstance(item, str) or item not in DESCRIPTORS:
         raise SettingError(
-            f"there is no descriptor {item!r}; use {', '.join(DESCRIPTORS)}, or from Python a "
-            "descriptor object"
+            f"there is no descriptor {item!r}; use {', '.join((*DESCRIPTORS, *RECIPES))}, or from "
+            "Python an object: a descriptor or terms"
         )
     return item, DESCRIPTORS[item]()
 
 
 def _kernel(item: Any, descriptor: Descriptor) -> tuple[str, str | Kernel]:
     if isinstance(item, Kernel):
-        return " ".join(repr(item).split()), item
+        kernel_for(descriptor, item)
+        return _line(item), item
     if not isinstance(item, str) or item not in KERNELS:
         raise SettingError(
             f"kernel {short(item)} is unknown; use {', '.join(KERNELS)}, or from Python a kernel "
             "object"
         )
+    if item in STRUCTURE_KERNELS:
+        kernel = STRUCTURE_KERNELS[item]()
+        kernel_for(descriptor, kernel)
+        return item, kernel
     name = descriptor.recommended_kernel if item == "auto" else item
     return name, name
+
+
+def _line(item: Any) -> str:
+    return " ".join(repr(item).split())
+
+
+def _formula(terms: Any) -> str:
+    """Return all that distinguishes terms from others; scikit-learn shortens its own text."""
+    if isinstance(terms, TermSum):
+        fixed = " (fixed weights)" if terms.fixed_weights else ""
+        return " + ".join(map(_formula, terms.terms)) + fixed
+    if isinstance(terms, TermProduct):
+        return f"{terms.weight:g} {' * '.join(map(_formula, terms.factors))}"
+    kernel = terms.descriptor.recommended_kernel if terms.kernel is None else terms.kernel
+    text = kernel if isinstance(kernel, str) else _line(kernel)
+    width = "" if terms.width is None else f" (width {terms.width:g})"
+    return f"{terms.weight:g} {text}{width} of {_line(terms.descriptor)}"
