@@ -29,6 +29,8 @@ def learning_curves(
     baseline: str | None = None,
     descriptors: Any = None,
     kernels: Any = "auto",
+    alpha: Any = "loo",
+    criterion: Any = "mae",
     sizes: Any = None,
     repeats: int = 3,
     test_size: int | None = None,
@@ -55,11 +57,19 @@ def learning_curves(
     baseline : str, optional
         Name of the property of a cheaper method. If given, every model is also fitted as
         :class:`kernchem.DeltaLearner` on it.
-    descriptors : str, descriptor or sequence of these, optional
+    descriptors : str, descriptor, terms or sequence of these, optional
         ``"cm"`` (sorted Coulomb matrix), ``"cm-eigenspectrum"``, ``"bob"``, ``"encoded-bonds"``,
-        ``"encoded-bonds-3"`` (pairs at most three bonds apart), or objects. By default all five.
+        ``"encoded-bonds-3"`` (pairs at most three bonds apart): by default these five. Others are
+        ``"slatm"``, ``"fchl19"`` and the like, ``"composite"``, which brings its own kernel, or
+        objects: descriptors, and sums of :class:`kernchem.models.Term`.
     kernels : str, kernel or sequence of these, default "auto"
-        ``"gaussian"``, ``"laplacian"``, ``"auto"`` (what the descriptor recommends), or objects.
+        ``"gaussian"``, ``"laplacian"``, ``"auto"`` (what the descriptor recommends), or objects. Of
+        features of atoms these names mean the sum over atoms; ``"average-gaussian"``,
+        ``"rematch"`` and others are for such features only.
+    alpha : float or "loo", default "loo"
+        Regulariser of every :class:`kernchem.KRR`.
+    criterion : {"mae", "rmse"}, default "mae"
+        Leave-out error that every :class:`kernchem.KRR` makes small.
     sizes : sequence of int, optional
         Numbers of training molecules. By default 125, 250, 500 and 1000, with fewer than 1250
         molecules an eighth, a quarter, half and all of the four fifths that do not test.
@@ -116,6 +126,7 @@ def learning_curves(
     True
     """
     candidates = list_candidates(descriptors, kernels)
+    own = {"alpha": alpha, "criterion": criterion}
     structures, n_dropped = _labelled(as_structures(data), target, baseline)
     protocol = Protocol.checked(len(structures), sizes, test_size, repeats, seed)
     run: dict[str, Any] = {
@@ -128,6 +139,7 @@ def learning_curves(
             "test_size": protocol.test_size,
             "seed": protocol.seed,
             "unit": unit,
+            **own,
         },
         "data": {
             "n_structures": len(structures),
@@ -145,12 +157,12 @@ def learning_curves(
         advance(len(tasks) - len(pending), "compiling")
         for candidate in _first_uses(pending):
             first = Task(0, protocol.sizes[0], "direct", candidate)
-            protocol.measure(first, structures, target, None)
+            protocol.measure(first, structures, target, None, own)
         done = 0
         for task in pending:
             advance(done, f"{task.candidate.descriptor} {task.mode} N={task.n_train}")
             done = 1
-            record = protocol.measure(task, structures, target, baseline)
+            record = protocol.measure(task, structures, target, baseline, own)
             if folder is not None:
                 folder.append(record)
             finished[task.key] = record

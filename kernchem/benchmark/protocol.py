@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,11 +126,23 @@ class Protocol:
                     for candidate in candidates:
                         yield Task(repeat, n_train, mode, candidate)
 
-    def measure(self, task: Task, data: Structures, target: str, baseline: str | None) -> Record:
-        """Fit one model and return its record; a failed fit has the reason under ``failure``."""
+    def measure(
+        self,
+        task: Task,
+        data: Structures,
+        target: str,
+        baseline: str | None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Record:
+        """Fit one model and return its record; a failed fit has the reason under ``failure``.
+
+        ``settings`` are those of :class:`kernchem.KRR`.
+        """
         train_rows, test_rows = self.split(task.repeat, task.n_train)
         train, test = data[train_rows], data[test_rows]
-        model = task.candidate.estimator(baseline if task.mode == "delta" else None)
+        model = task.candidate.estimator(
+            baseline if task.mode == "delta" else None, **(settings or {})
+        )
         record = _empty_record(task, self.test_size)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", KernchemWarning)

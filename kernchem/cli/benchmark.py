@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -41,15 +41,28 @@ __all__ = ["benchmark"]
     "--descriptors",
     metavar="A,B,...",
     help="cm, cm-eigenspectrum, bob, encoded-bonds, encoded-bonds-3, overlap-s, overlap-sp, "
-    "inverse-distances, slatm.  [default: the first five]",
+    "inverse-distances, slatm; features of atoms: aslatm, fchl19, soap, acsf, wacsf, acm; and "
+    "composite, a sum of kernels.  [default: the first five]",
+)
+@click.option(
+    "--best",
+    is_flag=True,
+    help="What is recommended for energies, composite, beside those of --descriptors. Slower; for "
+    "up to some thousand molecules.",
+)
+@click.option(
+    "--settings",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.toml",
+    help="Descriptor and kernel, or terms, with all their settings, in place of --descriptors and "
+    "--kernels.",
 )
 @click.option(
     "--kernels",
-    default="auto",
-    show_default=True,
     metavar="A,B,...",
     help="gaussian, laplacian, matern12, matern32, matern52, linear, polynomial, or auto: what the "
-    "descriptor recommends.",
+    "descriptor recommends; summed over atoms where the features are those of atoms. For these "
+    "only: average-gaussian, average-laplacian, best-match, rematch.  [default: auto]",
 )
 @click.option(
     "--sizes",
@@ -82,7 +95,9 @@ def benchmark(
     no_delta: bool,
     unit: str | None,
     descriptors: str | None,
-    kernels: str,
+    best: bool,
+    settings: Path | None,
+    kernels: str | None,
     sizes: str | None,
     repeats: int,
     test_size: int | None,
@@ -102,14 +117,14 @@ def benchmark(
 
     if no_delta and baseline is not None:
         raise SettingError("--no-delta and --baseline exclude each other; leave one out")
+    compared = _compared(descriptors, kernels, settings, best=best)
     data, target, own_baseline, unit = _load(dataset, target, unit)
     try:
         curves = learning_curves(
             data,
             target,
             baseline=None if no_delta else baseline or own_baseline,
-            descriptors=None if descriptors is None else _names(descriptors),
-            kernels=_names(kernels),
+            **compared,
             sizes=None if sizes is None else _numbers(sizes),
             repeats=repeats,
             test_size=test_size,
@@ -129,6 +144,29 @@ def benchmark(
     if not quiet:
         print_tables(curves)
         click.echo(f"Results, settings and figure are in {out}")
+
+
+def _compared(
+    descriptors: str | None, kernels: str | None, settings: Path | None, *, best: bool
+) -> dict[str, Any]:
+    """Return what the options say about models, as arguments of ``learning_curves``."""
+    from kernchem.benchmark.candidates import RECOMMENDED
+
+    if settings is not None:
+        if descriptors is not None or kernels is not None or best:
+            raise SettingError(
+                "--settings excludes --descriptors, --kernels and --best; leave out one or the "
+                "other"
+            )
+        from kernchem.benchmark.settings_file import read_settings
+
+        model = read_settings(settings)
+        named = {"descriptors": [model.descriptor], "kernels": [model.kernel]}
+        return {**named, **model.estimator_settings()}
+    names = None if descriptors is None else _names(descriptors)
+    if best:
+        names = [RECOMMENDED, *(names or ())]
+    return {"descriptors": names, "kernels": _names("auto" if kernels is None else kernels)}
 
 
 def _load(

@@ -13,6 +13,7 @@ from kernchem.cli.progress import interruptible, working
 from kernchem.errors import KernchemWarning, SettingError
 
 if TYPE_CHECKING:
+    from kernchem.benchmark.candidates import Candidate
     from kernchem.cli.sample import Sample
 
 __all__ = ["train"]
@@ -34,25 +35,29 @@ __all__ = ["train"]
 )
 @click.option(
     "--descriptor",
-    default="encoded-bonds-3",
-    show_default=True,
     metavar="NAME",
-    help="One of those of kernchem benchmark; a wrong name lists them.",
+    help="One of those of kernchem benchmark; a wrong name lists them. The default, a sum of "
+    "kernels for energies, is the most accurate and slow: for up to some thousand molecules. "
+    "encoded-bonds-3 is quick.  [default: composite]",
 )
 @click.option(
     "--kernel",
-    default="auto",
-    show_default=True,
     metavar="NAME",
-    help="One of those of kernchem benchmark; auto is what the descriptor recommends.",
+    help="One of those of kernchem benchmark; auto is what the descriptor recommends; composite "
+    "has its own.  [default: auto]",
+)
+@click.option(
+    "--settings",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.toml",
+    help="Descriptor and kernel, or terms, with all their settings, in place of --descriptor and "
+    "--kernel.",
 )
 @click.option(
     "--alpha",
-    default="loo",
-    show_default=True,
     metavar="NUMBER",
     help="Regulariser relative to the kernel's mean diagonal; loo chooses it by the leave-one-out "
-    "error.",
+    "error.  [default: that of --settings, or loo]",
 )
 @click.option(
     "--composition/--no-composition",
@@ -92,9 +97,10 @@ def train(
     file: str,
     target: str | None,
     baseline: tuple[str, ...],
-    descriptor: str,
-    kernel: str,
-    alpha: str,
+    descriptor: str | None,
+    kernel: str | None,
+    settings: Path | None,
+    alpha: str | None,
     composition: bool | None,
     n_train: int | None,
     seed: int,
@@ -114,7 +120,13 @@ def train(
     from kernchem.cli.summary import Summary
     from kernchem.model_files import save
 
-    model = _model(descriptor, kernel, _alpha(alpha), composition, baseline)
+    candidate, own = _candidate(descriptor, kernel, settings)
+    if alpha is not None:
+        own["alpha"] = _alpha(alpha)
+    if composition is not None:
+        own["composition"] = composition
+    baselines = None if not baseline else baseline[0] if len(baseline) == 1 else list(baseline)
+    model = candidate.estimator(baselines, **own)
     figure = None if no_plot else plot or out.with_suffix(".png")
     _check_outputs(out, figure, no_plot=no_plot and plot is not None)
     with interruptible(context):
@@ -132,7 +144,7 @@ def train(
         with working(f"fitting {len(sample.labels)} molecules", shown=not quiet):
             told = _fit(model, sample)
         save(model, out, target=sample.target, unit=sample.unit)
-        summary = Summary(model, sample, descriptor)
+        summary = Summary(model, sample, candidate.descriptor)
         if figure is not None:
             summary.plot(figure)
     if not quiet:
@@ -141,23 +153,30 @@ def train(
         click.echo(where)
 
 
-def _model(
-    descriptor: str,
-    kernel: str,
-    alpha: Any,
-    composition: bool | None,
-    baseline: tuple[str, ...],
-) -> Any:
-    from kernchem.benchmark.candidates import list_candidates
-    from kernchem.models import KRR, DeltaLearner
+def _candidate(
+    descriptor: str | None, kernel: str | None, settings: Path | None
+) -> tuple[Candidate, dict[str, Any]]:
+    """Return what is fitted, and the arguments of KRR that a settings file gives."""
+    from kernchem.benchmark.candidates import RECOMMENDED, list_candidates
+    from kernchem.models.recipes import RECIPES
 
-    parts = list_candidates([descriptor], [kernel])[1].parts
-    assert parts is not None  # the first candidate is the reference, the second has parts
-    own: Any = "auto" if composition is None else composition
-    model = KRR(parts[1], descriptor=parts[0], alpha=alpha, composition=own)
-    if not baseline:
-        return model
-    return DeltaLearner(model, baseline[0] if len(baseline) == 1 else list(baseline))
+    if settings is not None:
+        if descriptor is not None or kernel is not None:
+            raise SettingError(
+                "--settings excludes --descriptor and --kernel; leave out one or the other"
+            )
+        from kernchem.benchmark.settings_file import read_settings
+
+        model = read_settings(settings)
+        # The first candidate is the reference.
+        return list_candidates([model.descriptor], [model.kernel])[1], model.estimator_settings()
+    name = RECOMMENDED if descriptor is None else descriptor
+    if name in RECIPES and kernel not in (None, "auto"):
+        raise SettingError(
+            f"--kernel {kernel}: {name} brings its own kernel; name a --descriptor too, such as "
+            "encoded-bonds-3"
+        )
+    return list_candidates([name], ["auto" if kernel is None else kernel])[1], {}
 
 
 def _alpha(text: str) -> Any:
