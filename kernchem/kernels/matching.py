@@ -321,4 +321,4 @@ class REMatch(_Matching):
 
 def _inside(offsets: npt.NDArray[np.int64], run: tuple[int, int]) -> npt.NDArray[np.int64]:
     """Return where the structures of a run begin and end among its atoms."""
-    return offsets[run[0] : run[1] + 1] - offsets[run[0]]
+    return np.asarray(offsets[run[0] : run[1] + 1] - offsets[run[0]])
