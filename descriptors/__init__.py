@@ -10,11 +10,13 @@ from kernchem.descriptors.fchl19 import FCHL19
 from kernchem.descriptors.inverse_distances import InverseDistances
 from kernchem.descriptors.overlap import OverlapEigenvalues
 from kernchem.descriptors.slatm import SLATM
+from kernchem.descriptors.soap import SOAP
 
 __all__ = [
     "ACSF",
     "FCHL19",
     "SLATM",
+    "SOAP",
     "WACSF",
     "AtomicCoulombMatrix",
     "BagOfBonds",

@@ -57,15 +57,15 @@ def element_number(item: str | int, argument: str) -> int:
     raise SettingError(f"{argument} holds {item!r}; write a symbol such as 'C' or an atomic number")
 
 
-def element_numbers(elements: Sequence[str | int]) -> tuple[int, ...]:
-    """Return the atomic numbers that a user listed as ``elements``, ascending."""
+def element_numbers(elements: Sequence[str | int], argument: str = "elements") -> tuple[int, ...]:
+    """Return the atomic numbers that a user listed as ``argument``, ascending."""
     if isinstance(elements, str | bytes) or not np.iterable(elements):
         raise SettingError(
-            f"elements={elements!r} is no list of elements; write e.g. ['H', 'C'] or [1, 6]"
+            f"{argument}={elements!r} is no list of elements; write e.g. ['H', 'C'] or [1, 6]"
         )
-    numbers = [element_number(item, "elements") for item in elements]
+    numbers = [element_number(item, argument) for item in elements]
     if not numbers or len(set(numbers)) < len(numbers):
         raise SettingError(
-            f"elements={elements!r} must name at least one element, and each of them once"
+            f"{argument}={elements!r} must name at least one element, and each of them once"
         )
     return tuple(sorted(numbers))

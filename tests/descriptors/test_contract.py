@@ -15,6 +15,7 @@ from kernchem.descriptors import (
     ACSF,
     FCHL19,
     SLATM,
+    SOAP,
     WACSF,
     AtomicCoulombMatrix,
     BagOfBonds,
@@ -58,6 +59,11 @@ VARIANTS = {
     "ACSF-tanh": ACSF(
         4.0, g2=None, g4=[(0.1, 1.0, -1.0)], cutoff="tanh", species="H C N O".split()
     ),
+    "SOAP": SOAP(3.0, 2, 2, species="H C N O".split()),
+    "SOAP-cutoff": SOAP(3.0, 2, 1, 0.4, radial_basis="polynomial", cutoff=1.0, normalise=False),
+    "SOAP-mu1nu1": SOAP(3.0, 2, 1, 0.4, compression="mu1nu1", weighting={"w0": 0.0}),
+    "SOAP-inner": SOAP(3.0, 2, 1, 0.4, average="inner", compression="crossover"),
+    "SOAP-outer": SOAP(3.0, 3, 2, 0.4, average="outer", compression="mu2", normalise=False),
     "WACSF": WACSF(3.0, radial="centred", angular=[(0.1, 1.0, 1.0)]),
 }
 #: What they do not promise. The noise of "random" belongs to the coordinates as they are.
@@ -73,7 +79,7 @@ ONE_MOLECULE = {name for name in VARIANTS if name.startswith("InverseDistances")
 WITH_SIZE = sorted(
     name
     for name in set(VARIANTS) - ONE_MOLECULE
-    if not name.startswith(("EncodedBonds", "SLATM", "ACSF", "WACSF", "FCHL19"))
+    if not name.startswith(("EncodedBonds", "SLATM", "ACSF", "WACSF", "FCHL19", "SOAP"))
 )
 PER_ATOM = {name for name, variant in VARIANTS.items() if variant.local}
 #: Values for rounding errors, at any rate of features of order one.

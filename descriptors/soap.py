@@ -1,0 +1,412 @@
+"""SOAP: power spectra of the smoothed density of an atom's neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import factorial, factorial2
+
+from kernchem._threads import run_panels
+from kernchem._validation import is_positive, is_whole
+from kernchem.descriptors import soap_jit
+from kernchem.descriptors.base import Descriptor
+from kernchem.descriptors.pairs import element_kinds
+from kernchem.descriptors.radii import element_numbers
+from kernchem.descriptors.soap_radial import padding, radial_table
+from kernchem.elements import symbol
+from kernchem.environments import Environments, FeatureBlock
+from kernchem.errors import SettingError
+from kernchem.structures import Structures
+
+__all__ = ["SOAP"]
+
+_Array = npt.NDArray[np.float64]
+_Rows = npt.NDArray[np.int64]
+
+# Molecules per panel: calling the compiled code costs nothing beside them.
+_PANEL = 16
+
+_BASES = ("gto", "polynomial")
+_COMPRESSIONS = ("off", "mu1nu1", "mu2", "crossover")
+_AVERAGES = (None, "inner", "outer")
+# Which pairs of elements have columns: all, each with itself, each with the sum of all. "mu2" has
+# all pairs of the one element that it makes of all.
+_PAIRINGS = {"off": 0, "mu2": 0, "crossover": 1, "mu1nu1": 2}
+# Radial weights, by the numbers the compiled code knows, and the settings each of them needs.
+_WEIGHTS = {"poly": (1, "r0 c m"), "pow": (2, "r0 c d m"), "exp": (3, "r0 c d")}
+
+
+class SOAP(Descriptor):
+    r"""Smooth overlap of atomic positions: power spectra of the density of an atom's neighbours.
+
+    Neighbours of element Z, the atom itself among them, make up a density that is expanded in
+    radial functions and real spherical harmonics,
+
+    .. math::
+        \rho^Z(r) &= \sum_{j \in Z} w(r_j) \exp(-|r - r_j|^2 / (2 \sigma^2)) \\
+        c^Z_{nlm} &= \int g_{nl}(|r|) Y_{lm}(r) \rho^Z(r) dr \\
+        p^{ZZ'}_{nn'l} &= \pi \sqrt{\frac{8}{2l + 1}} \sum_m c^Z_{nlm} c^{Z'}_{n'lm}
+
+    The features are the power spectrum p of each pair of elements, by default divided by the length
+    of the whole.
+
+    Parameters
+    ----------
+    r_cut : float, default 5.0
+        Radius of the surroundings of an atom, angstrom; above 1 for the basis "gto".
+    n_max : int, default 8
+        Number of radial functions.
+    l_max : int, default 6
+        Largest degree of the spherical harmonics.
+    sigma : float, default 0.3
+        Width of the Gaussians of the density, angstrom.
+    radial_basis : {"gto", "polynomial"}, default "gto"
+        Gaussians times :math:`r^l`, or polynomials that vanish at ``r_cut``; both orthonormalised.
+    weighting : dict, optional
+        Weights of neighbours by their distance, with the "function" "poly"
+        :math:`c (1 + 2 (r/r_0)^3 - 3 (r/r_0)^2)^m` up to :math:`r_0`, "pow"
+        :math:`c / (d + (r/r_0)^m)` or "exp" :math:`c / (d + e^{-r/r_0})`, e.g. ``{"function":
+        "poly", "r0": 5.0, "c": 1.0, "m": 2.0}``. "w0" is the weight of the atom itself.
+    cutoff : float, optional
+        Width, in angstrom, of the shell inside ``r_cut`` in which the weights fall to zero as half
+        a wave of a cosine. None takes every atom up to ``r_cut`` plus 3.7 ``sigma`` in full.
+    normalise : bool, default True
+        Whether to divide each row of features by its Euclidean length.
+    average : {None, "inner", "outer"}, default None
+        None gives a row per atom. One row per molecule is the spectrum of the averaged coefficients
+        with "inner", and the averaged spectrum with "outer".
+    species : sequence of str or int, optional
+        Symbols or atomic numbers of the elements in the layout; by default those seen in ``fit``.
+    compression : {"off", "mu1nu1", "mu2", "crossover"}, default "off"
+        Pairs of elements with columns: all; each element and the sum of all; the sum of all
+        elements with itself; each element with itself.
+    n_jobs : int, optional
+        Number of threads; None uses all cores.
+
+    Attributes
+    ----------
+    elements_ : tuple of int
+        Atomic numbers in the layout, ascending.
+    n_features_out_ : int
+        With N = ``n_max``, L = ``l_max + 1`` and Z elements: L Z N (Z N + 1) / 2, with "mu1nu1"
+        L Z N^2, with "mu2" L N (N + 1) / 2, with "crossover" L Z N (N + 1) / 2.
+
+    Raises
+    ------
+    SettingError
+        By ``fit``, if an argument has a value it cannot have, or if ``n_max`` radial functions are
+        too similar for double precision.
+
+    Notes
+    -----
+    Without ``normalise``, values and order of columns are those of DScribe: pairs of elements
+    (a, b), a <= b, sorted by a and then by b; in each of them l, then n, then n', with n' >= n only
+    where a = b. Agreement is that of DScribe's orthonormalisation, about 1e-10 of the largest
+    feature for ``n_max=8``; of the polynomial basis its rule of integration allows 1e-8. DScribe
+    also takes every atom within ``r_cut`` plus 3.7 ``sigma``. Features then jump where a neighbour
+    passes that distance; they are smooth with ``cutoff``, or with the weights "poly" where ``r0``
+    is not above ``r_cut``. A ``r_cut`` is not derived from the weights here.
+
+    The element of the atom itself is in no column of its own: kernels between atoms compare atoms
+    of the same element only. Features do not change under reflection.
+
+    Radial functions are tabulated to 1e-12 of the largest, in a table of a few megabytes or less
+    that is made once per setting. Cost per atom of m neighbours of k elements, with (l_max + 1)^2
+    = M: O(m n_max M) for the coefficients, which do not depend on pairs of neighbours, and O(k^2
+    n_max^2 M) for the spectrum. Only blocks of elements that are within reach are computed and kept
+    (:attr:`~kernchem.environments.Environments.blocks`): memory is that of these numbers, besides
+    the table and less than a megabyte for each thread. Averages are full rows.
+
+    References
+    ----------
+    .. [1] A. P. Bartok, R. Kondor, G. Csanyi, Phys. Rev. B 87, 184115 (2013),
+       https://doi.org/10.1103/PhysRevB.87.184115
+    .. [2] L. Himanen et al., Comput. Phys. Commun. 247, 106949 (2020),
+       https://doi.org/10.1016/j.cpc.2019.106949: DScribe.
+    .. [3] J. P. Darby, J. R. Kermode, G. Csanyi, npj Comput. Mater. 8, 166 (2022),
+       https://doi.org/10.1038/s41524-022-00847-y: compression.
+    .. [4] M. A. Caro, Phys. Rev. B 100, 024112 (2019),
+       https://doi.org/10.1103/PhysRevB.100.024112: weights "poly".
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> descriptor = SOAP(3.0, n_max=2, l_max=1, average="inner").fit([molecule("H2O")])
+    >>> descriptor.transform(molecule("H2O")).round(3)[0, :4].tolist()
+    [0.0, 0.0, 0.0, 0.0]
+    >>> SOAP(3.0, n_max=2, l_max=1).fit_transform(molecule("H2O"))
+    Environments(1 structures, 3 atoms, 20 features)
+    """
+
+    citation = (
+        "A. P. Bartok, R. Kondor, G. Csanyi, On representing chemical environments, Phys. Rev. B "
+        "87, 184115 (2013), https://doi.org/10.1103/PhysRevB.87.184115"
+    )
+    recommended_kernel = "gaussian"
+
+    def __init__(
+        self,
+        r_cut: float = 5.0,
+        n_max: int = 8,
+        l_max: int = 6,
+        sigma: float = 0.3,
+        *,
+        radial_basis: str = "gto",
+        weighting: Mapping[str, Any] | None = None,
+        cutoff: float | None = None,
+        normalise: bool = True,
+        average: str | None = None,
+        species: Sequence[str | int] | None = None,
+        compression: str = "off",
+        n_jobs: int | None = None,
+    ) -> None:
+        self.r_cut = r_cut
+        self.n_max = n_max
+        self.l_max = l_max
+        self.sigma = sigma
+        self.radial_basis = radial_basis
+        self.weighting = weighting
+        self.cutoff = cutoff
+        self.normalise = normalise
+        self.average = average
+        self.species = species
+        self.compression = compression
+        self.n_jobs = n_jobs
+
+    @property
+    def local(self) -> bool:
+        """Whether there is one row per atom: without ``average``."""
+        return self.average is None
+
+    def _learn(self, structures: Structures) -> None:
+        self._check_settings()
+        self._radial_settings()
+        self._weighting()
+        if self.species is not None:
+            self.elements_ = element_numbers(self.species, "species")
+            self._require_known_elements(structures)
+        self.n_features_out_ = int(self._block_ends().max())
+
+    def _check_settings(self) -> None:
+        for name in ("r_cut", "sigma"):
+            if not is_positive(getattr(self, name)):
+                raise SettingError(
+                    f"{name}={getattr(self, name)!r} must be a finite number of angstrom above 0"
+                )
+        for name, smallest in (("n_max", 1), ("l_max", 0)):
+            if not is_whole(getattr(self, name), smallest):
+                raise SettingError(
+                    f"{name}={getattr(self, name)!r}; give a whole number from {smallest} on"
+                )
+        choices: dict[str, tuple[Any, ...]] = {
+            "radial_basis": _BASES,
+            "average": _AVERAGES,
+            "compression": _COMPRESSIONS,
+            "normalise": (True, False),
+        }
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            if not isinstance(value, str | bool | None) or value not in allowed:
+                names = ", ".join(map(repr, allowed))
+                raise SettingError(f"{name}={value!r} is unknown; choose one of {names}")
+        if self.radial_basis == "gto" and self.r_cut <= 1.0:
+            raise SettingError(
+                f"r_cut={self.r_cut!r} is too short for the functions of the basis 'gto', which "
+                "end at 1 angstrom and beyond; give more than 1, or radial_basis='polynomial'"
+            )
+        if self.cutoff is not None and not (is_positive(self.cutoff) and self.cutoff <= self.r_cut):
+            raise SettingError(
+                f"cutoff={self.cutoff!r} must be a width in angstrom above 0 and not above "
+                f"r_cut={self.r_cut!r}, or None"
+            )
+
+    def _radial_settings(self) -> tuple[Any, ...]:
+        """Return the table of radial functions and the step of its distances."""
+        table = radial_table(
+            self.radial_basis,
+            float(self.r_cut),
+            int(self.n_max),
+            int(self.l_max),
+            float(self.sigma),
+        )
+        return table.values, table.step
+
+    def _weighting(self) -> _Array:
+        """Return the weights of neighbours as the numbers that the compiled code takes."""
+        width = 0.0 if self.cutoff is None else float(self.cutoff)
+        numbers = np.array([0.0, 1.0, 0.0, 0.0, 0.0, -1.0, self.r_cut, width])
+        if self.weighting is None:
+            return numbers
+        example = "{'function': 'poly', 'r0': 5.0, 'c': 1.0, 'm': 2.0}"
+        if not isinstance(self.weighting, Mapping):
+            raise SettingError(f"weighting={self.weighting!r} is no mapping; write e.g. {example}")
+        given = dict(self.weighting)
+        function, centre = given.pop("function", None), given.pop("w0", None)
+        if function is not None and function not in _WEIGHTS:
+            raise SettingError(
+                f"weighting: the function {function!r} is unknown; choose one of "
+                f"{', '.join(map(repr, _WEIGHTS))}, e.g. {example}"
+            )
+        number, needed = _WEIGHTS.get(function, (0, ""))
+        if set(given) != set(needed.split()):
+            raise SettingError(
+                f"weighting={self.weighting!r}: beside 'function' and 'w0', it must hold "
+                f"{', '.join(needed.split()) or 'nothing'}; write e.g. {example}"
+            )
+        if centre is not None:
+            given["w0"] = centre
+        for name, value in given.items():
+            # At the centre "pow" divides by d alone.
+            positive = name == "r0" or (name == "d" and function == "pow" and centre is None)
+            if not is_positive(value) and (positive or value != 0):
+                raise SettingError(
+                    f"weighting[{name!r}]={value!r} must be a finite number "
+                    f"{'above' if positive else 'not below'} 0"
+                )
+        places = {"r0": 1, "c": 2, "d": 3, "m": 4, "w0": 5}
+        for name, value in given.items():
+            numbers[places[name]] = value
+        numbers[0] = number
+        return numbers
+
+    def _reach(self) -> float:
+        """Return the distance up to which neighbours count, angstrom."""
+        return float(self.r_cut) + (0.0 if self.cutoff is not None else padding(float(self.sigma)))
+
+    def _recurrences(self) -> _Array:
+        """Return the factors by which harmonics follow from those of lower degrees."""
+        degree, m = np.indices((self.l_max + 1, self.l_max + 1), dtype=np.float64)
+        above = degree >= m
+        norms = np.where(m > 0.0, 2.0, 1.0) * (2.0 * degree + 1.0) / (4.0 * np.pi)
+        norms = np.sqrt(norms * factorial(np.where(above, degree - m, 0)) / factorial(degree + m))
+        steps = np.where(degree > m, degree - m, 1.0)
+        out = np.zeros((2, *norms.shape))
+        out[0, 1:] = ((2.0 * degree - 1.0) / steps * norms)[1:] / norms[:-1]
+        out[1, 2:] = ((degree + m - 1.0) / steps * norms)[2:] / norms[:-2]
+        own = np.arange(self.l_max + 1)
+        out[0, own, own] = norms[own, own] * factorial2(np.maximum(2 * own - 1, 1))
+        return np.where(above, out, 0.0)
+
+    def _factors(self) -> _Array:
+        degree: _Array = np.arange(self.l_max + 1.0)
+        return np.pi * np.sqrt(8.0 / (2.0 * degree + 1.0))
+
+    def _kinds(self, structures: Structures) -> tuple[_Rows, int]:
+        """Return the number of each atom's element, and how many elements are told apart."""
+        if self.compression == "mu2":
+            return np.zeros(len(structures.numbers), dtype=np.int64), 1
+        return element_kinds(structures.numbers, self.elements_), len(self.elements_)
+
+    def _block_ends(self) -> _Rows:
+        """Return first and last column of each pair of elements, array (n, n, 2); 0 if none."""
+        n_kinds = 1 if self.compression == "mu2" else len(self.elements_)
+        pairing = _PAIRINGS[self.compression]
+        square, triangle = self.n_max**2, self.n_max * (self.n_max + 1) // 2
+        ends = np.zeros((n_kinds, n_kinds, 2), dtype=np.int64)
+        place = 0
+        for a in range(n_kinds):
+            for b in range(a, n_kinds if pairing == 0 else a + 1):
+                width = triangle if a == b and pairing < 2 else square
+                ends[a, b] = place, place + (self.l_max + 1) * width
+                place = ends[a, b, 1]
+        return ends
+
+    def _compute(self, structures: Structures) -> _Array | Environments:
+        kinds, n_kinds = self._kinds(structures)
+        settings: tuple[Any, ...] = (
+            kinds,
+            structures.positions,
+            structures.offsets,
+            self._reach(),
+            self._weighting(),
+            *self._radial_settings(),
+            self._recurrences(),
+            self._factors(),
+            int(self.n_max),
+            _PAIRINGS[self.compression],
+            bool(self.normalise),
+        )
+        if not self.local:
+            average = 1 if self.average == "inner" else 2
+            ends, out = self._block_ends(), np.zeros((len(structures), self.n_features_out_))
+
+            def fill(start: int, stop: int) -> None:
+                soap_jit.fill_averages(*settings, average, ends, start, stop, out)
+
+            run_panels(fill, len(structures), _PANEL, self.n_jobs)
+            return out
+        seen = np.zeros((len(kinds), n_kinds), dtype=bool)
+
+        def mark(start: int, stop: int) -> None:
+            soap_jit.mark_elements(*settings[:4], start, stop, seen)
+
+        run_panels(mark, len(structures), _PANEL, self.n_jobs)
+        blocks, places, values = self._layout(seen)
+
+        def fill_rows(start: int, stop: int) -> None:
+            soap_jit.fill_rows(*settings, seen, places, start, stop, values)
+
+        run_panels(fill_rows, len(structures), _PANEL, self.n_jobs)
+        return Environments.from_blocks(
+            blocks, structures.numbers, structures.offsets, self.n_features_out_
+        )
+
+    def _layout(self, seen: npt.NDArray[np.bool_]) -> tuple[list[FeatureBlock], _Rows, _Array]:
+        """Return empty blocks of atoms that see the same elements.
+
+        They are views of one array, the last one returned, in which ``places`` (n_atoms, 2) bounds
+        the row of each atom.
+        """
+        signatures, of_atom = _distinct_rows(seen)
+        ends = self._block_ends()
+        places = np.empty((len(seen), 2), dtype=np.int64)
+        shapes: list[tuple[_Rows, _Rows, int]] = []
+        total = 0
+        for number, signature in enumerate(signatures):
+            pairs = np.outer(signature, signature)
+            columns = np.concatenate([np.arange(*pair) for pair in ends[pairs]])
+            atoms = np.flatnonzero(of_atom == number)
+            starts = total + len(columns) * np.arange(len(atoms) + 1)
+            places[atoms, 0], places[atoms, 1] = starts[:-1], starts[1:]
+            shapes.append((atoms, columns, total))
+            total = int(starts[-1])
+        values = np.empty(total)
+        blocks = [
+            FeatureBlock(
+                atoms,
+                columns,
+                values[start : start + len(atoms) * len(columns)].reshape(len(atoms), -1),
+            )
+            for atoms, columns, start in shapes
+        ]
+        return blocks, places, values
+
+    def _feature_names(self) -> list[str]:
+        names = [symbol(number) for number in self.elements_]
+        found = []
+        for a, b in zip(*np.nonzero(self._block_ends()[..., 1]), strict=True):
+            left, right = names[a], names[b]
+            if self.compression == "mu1nu1":
+                right = "all"
+            elif self.compression == "mu2":
+                left = right = "all"
+            for degree in range(self.l_max + 1):
+                for n in range(self.n_max):
+                    for k in range(n if left == right else 0, self.n_max):
+                        found.append(f"{left}-{right}(n={n}, n'={k}, l={degree})")
+        return found
+
+
+def _distinct_rows(
+    marks: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.bool_], _Rows]:
+    """Return the distinct rows, and the number of each row among them."""
+    if not len(marks):
+        return marks, np.empty(0, dtype=np.int64)
+    packed = np.packbits(marks, axis=1)
+    keys = packed.view(np.dtype((np.void, packed.shape[1])))[:, 0]
+    _, first, of_row = np.unique(keys, return_index=True, return_inverse=True)
+    return marks[first], of_row
