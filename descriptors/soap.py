@@ -395,8 +395,10 @@ class SOAP(Descriptor):
                 left = right = "all"
             for degree in range(self.l_max + 1):
                 for n in range(self.n_max):
-                    for k in range(n if left == right else 0, self.n_max):
-                        found.append(f"{left}-{right}(n={n}, n'={k}, l={degree})")
+                    found.extend(
+                        f"{left}-{right}(n={n}, n'={k}, l={degree})"
+                        for k in range(n if left == right else 0, self.n_max)
+                    )
         return found
 
 

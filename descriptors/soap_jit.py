@@ -275,7 +275,7 @@ def _to_unit_length(row):
 
 @jit
 def _number_slots(seen, slots):
-    """Number the elements that are present; return how many they are."""
+    """Give each element that is present a number; return how many there are."""
     n_slots = 0
     for kind in range(len(seen)):
         slots[kind] = n_slots
