@@ -37,8 +37,8 @@ _SMALLEST_T = -1000.0
 TILE = 128
 UNROLL = 8
 HALF = UNROLL // 2
-# Blocks come in pairs: where a row has zeros in both, one pass over its totals adds what is known of
-# both. Such a pass is bound by memory.
+# Blocks come in pairs: where a row has zeros in both, one pass over its totals adds what is known
+# of both. Such a pass is bound by memory.
 PAIR = 2
 # What a row holds in a block: bits 1 and 2 for numbers in its first and its second half, or:
 _FIRST_OF_BLANK_PAIR, _SECOND_OF_BLANK_PAIR = 4, 5
