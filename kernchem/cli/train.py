@@ -157,7 +157,7 @@ def _candidate(
     descriptor: str | None, kernel: str | None, settings: Path | None
 ) -> tuple[Candidate, dict[str, Any]]:
     """Return what is fitted, and the arguments of KRR that a settings file gives."""
-    from kernchem.benchmark.candidates import RECOMMENDED, list_candidates
+    from kernchem.benchmark.candidates import KERNELS, RECOMMENDED, list_candidates
     from kernchem.models.recipes import RECIPES
 
     if settings is not None:
@@ -172,6 +172,8 @@ def _candidate(
         return list_candidates([model.descriptor], [model.kernel])[1], model.estimator_settings()
     name = RECOMMENDED if descriptor is None else descriptor
     if name in RECIPES and kernel not in (None, "auto"):
+        if kernel not in KERNELS:
+            raise SettingError(f"--kernel {kernel} is unknown; use one of {', '.join(KERNELS)}")
         raise SettingError(
             f"--kernel {kernel}: {name} brings its own kernel; name a --descriptor too, such as "
             "encoded-bonds-3"

@@ -99,6 +99,55 @@ def test_defaults_are_the_packaged_molecules(monkeypatch, tmp_path):
     assert not given["overwrite"]
 
 
+@pytest.fixture
+def small_recipe(monkeypatch):
+    """A quick sum of kernels under the name of the recommended one."""
+    from kernchem.descriptors import BagOfBonds, CoulombMatrix
+    from kernchem.models import Term
+    from kernchem.models.recipes import RECIPES
+
+    terms = Term(BagOfBonds()) + Term(CoulombMatrix())
+    monkeypatch.setitem(RECIPES, "composite", lambda: terms)
+
+
+def test_best_runs_the_recipe_beside_the_reference(small_recipe, tmp_path):
+    options = ["--sizes", "25", "--test-size", 10, "--repeats", 1, "--quiet", "--out", tmp_path]
+    assert invoke("benchmark", "--best", *options).exit_code == 0
+    assert [(record["mode"], record["descriptor"]) for record in timeless(tmp_path)] == [
+        ("direct", "composition"), ("direct", "composite"),
+        ("delta", "composition"), ("delta", "composite"),
+    ]  # fmt: skip
+    assert {record["failure"] for record in timeless(tmp_path)} == {None}
+    options += ["--overwrite", "--no-delta", "--descriptors", "cm"]
+    assert invoke("benchmark", "--best", *options).exit_code == 0
+    found = [record["descriptor"] for record in timeless(tmp_path)]
+    assert found == ["composition", "composite", "cm"]
+
+
+def test_settings_file_is_what_python_makes_of_it(tmp_path):
+    from kernchem.benchmark import learning_curves
+    from kernchem.descriptors import CoulombMatrix
+    from kernchem.kernels import Gaussian
+
+    path, out = tmp_path / "model.toml", tmp_path / "out"
+    path.write_text(
+        'alpha = 1e-6\ncriterion = "rmse"\n[descriptor]\nname = "cm"\nsize = 30\n'
+        '[kernel]\nname = "gaussian"\nlength_scale = 50.0\n'
+    )
+    result = invoke("benchmark", "--settings", path, "--sizes", 25, "--test-size", 10,
+                    "--repeats", 1, "--no-delta", "--out", out)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    expected = learning_curves(
+        load_qm_small(), TARGET, descriptors=CoulombMatrix(size=30), kernels=Gaussian(50.0),
+        alpha=1e-6, criterion="rmse", sizes=[25], test_size=10, repeats=1,
+    )  # fmt: skip
+    for found, record in zip(timeless(out), expected.records, strict=True):
+        assert found == {k: v for k, v in record.items() if k not in TIMES}
+    path.write_text('[descriptor]\nname = "cm"\nr_cut = 3\n')
+    (line,) = invoke("benchmark", "--settings", path, "--out", out).output.splitlines()
+    assert "model.toml: descriptor cm: unknown key 'r_cut'; use name, " in line
+
+
 def test_run_prints_tables_and_names_the_folder(tmp_path):
     out = tmp_path / "out"
     options = ["--sizes", "30,50", "--test-size", 20, "--repeats", 2, "--seed", 5]
@@ -253,7 +302,10 @@ def test_errors_are_one_line_on_stderr(tmp_path):
         (["--target", "smiles"], "one real number per molecule"),
         (["--baseline", "pm6"], "there is no property 'pm6'"),
         (["--baseline", GFN2, "--no-delta"], "exclude each other"),
-        (["--descriptors", "soap"], "there is no descriptor 'soap'; use cm, "),
+        (["--descriptors", "sopa"], "there is no descriptor 'sopa'; use cm, "),
+        (["--descriptors", "cm", "--kernels", "rematch"], "features of whole structures"),
+        (["--settings", "absent.toml"], "absent.toml"),
+        (["--settings", "absent.toml", "--best"], "--settings excludes --descriptors"),
         (["--descriptors", ","], "nothing to compare"),
         (["--kernels", "cubic"], "'cubic' is unknown; use auto, gaussian, laplacian"),
         (["--sizes", "100,5000"], "use sizes up to"),

@@ -303,6 +303,36 @@ def test_a_kernel_matrix_that_does_not_fit(folder, tmp_path, monkeypatch):
     assert "--n-train 40" in result.stderr
 
 
+def test_the_recommended_recipe_is_the_default(folder, tmp_path, monkeypatch):
+    from kernchem.descriptors import CoulombMatrix
+    from kernchem.models import Term
+    from kernchem.models.recipes import RECIPES
+
+    terms = Term(BagOfBonds()) + Term(CoulombMatrix())
+    monkeypatch.setitem(RECIPES, "composite", lambda: terms)
+    options = ["train", folder / "train.xyz", "--target", TARGET, "--no-plot"]
+    result = invoke(*options, "--out", tmp_path / "model.kc")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^descriptor +composite, ", result.output, re.MULTILINE)
+    train = read(folder / "train.xyz")
+    expected = KRR(terms).fit(train, train[TARGET]).predict(train)
+    np.testing.assert_array_equal(load(tmp_path / "model.kc").predict(train), expected)
+
+
+def test_settings_file(folder, tmp_path):
+    path, model = tmp_path / "model.toml", tmp_path / "model.kc"
+    path.write_text('alpha = 1e-4\n[descriptor]\nname = "bob"\n[kernel]\nname = "laplacian"\n')
+    options = ["train", folder / "train.xyz", "--target", TARGET, "--settings", path,
+               "--no-composition", "--no-plot", "--quiet", "--out", model]  # fmt: skip
+    train = read(folder / "train.xyz")
+    for more, alpha in (([], 1e-4), (["--alpha", "1e-3"], 1e-3)):
+        result = invoke(*options, *more)
+        assert result.exit_code == 0, result.output
+        expected = KRR(Laplacian(), descriptor=BagOfBonds(), alpha=alpha, composition=False)
+        expected.fit(train, train[TARGET])
+        np.testing.assert_array_equal(load(model).predict(train), expected.predict(train))
+
+
 def test_the_largest_training_set_fits():
     for free in (10**6, 10**9, 24 * 10**9):
         n = largest_training_set(free)
@@ -321,6 +351,15 @@ def test_the_largest_training_set_fits():
         (["train", "{train}", "--target", TARGET, "--alpha", "x", "--out", "m.kc"], "alpha"),
         (["train", "{train}", "--target", TARGET, "--descriptor", "x", "--out", "m.kc"], "bob"),
         (["train", "{train}", "--target", TARGET, "--kernel", "x", "--out", "m.kc"], "matern32"),
+        (
+            ["train", "{train}", "--target", TARGET, "--kernel", "linear", "--out", "m.kc"],
+            "its own",
+        ),
+        (["train", "{train}", "--settings", "x.toml", "--out", "m.kc"], "x.toml"),
+        (
+            ["train", "{train}", "--settings", "x.toml", "--kernel", "linear", "--out", "m.kc"],
+            "--settings excludes",
+        ),
         (["train", "{train}", "--target", TARGET, "--n-train", "1", "--out", "m.kc"], "n-train"),
         (["predict", "{train}", "{train}"], "model"),
         (["predict", "{model}", "{train}", "--out", "x.dat"], r".csv"),
