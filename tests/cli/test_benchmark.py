@@ -110,6 +110,7 @@ def small_recipe(monkeypatch):
     monkeypatch.setitem(RECIPES, "composite", lambda: terms)
 
 
+@pytest.mark.slow
 def test_best_runs_the_recipe_beside_the_reference(small_recipe, tmp_path):
     options = ["--sizes", "25", "--test-size", 10, "--repeats", 1, "--quiet", "--out", tmp_path]
     assert invoke("benchmark", "--best", *options).exit_code == 0
@@ -124,6 +125,7 @@ def test_best_runs_the_recipe_beside_the_reference(small_recipe, tmp_path):
     assert found == ["composition", "composite", "cm"]
 
 
+@pytest.mark.slow
 def test_settings_file_is_what_python_makes_of_it(tmp_path):
     from kernchem.benchmark import learning_curves
     from kernchem.descriptors import CoulombMatrix

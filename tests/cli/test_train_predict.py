@@ -303,6 +303,7 @@ def test_a_kernel_matrix_that_does_not_fit(folder, tmp_path, monkeypatch):
     assert "--n-train 40" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_recommended_recipe_is_the_default(folder, tmp_path, monkeypatch):
     from kernchem.descriptors import CoulombMatrix
     from kernchem.models import Term
@@ -319,6 +320,7 @@ def test_the_recommended_recipe_is_the_default(folder, tmp_path, monkeypatch):
     np.testing.assert_array_equal(load(tmp_path / "model.kc").predict(train), expected)
 
 
+@pytest.mark.slow
 def test_settings_file(folder, tmp_path):
     path, model = tmp_path / "model.toml", tmp_path / "model.kc"
     path.write_text('alpha = 1e-4\n[descriptor]\nname = "bob"\n[kernel]\nname = "laplacian"\n')
