@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +24,10 @@ __all__ = ["FCHL19"]
 
 _Rows = npt.NDArray[np.int64]
 
-# Molecules per panel: their features (some megabytes) are sorted into blocks while in cache.
+# Molecules per panel: enough that calling the compiled code costs nothing beside them.
 _PANEL = 32
+# Up to this many atoms, the distances in a molecule are tabulated at once (1 MB for each thread).
+_WHOLE = 256
 # Up to here no factor of the Gaussian of a triple leaves the range of floating-point numbers.
 _LARGEST_EXPONENT = 1200.0
 
@@ -94,7 +97,13 @@ class FCHL19(Descriptor):
     -----
     The features are those of qmllib's ``generate_fchl19``, in the same order for the same elements:
     pairs by element and shell; then triples by pair of elements, shell, order, and cosine before
-    sine. They vanish smoothly at the cutoffs. The distance between j and k has no cutoff.
+    sine. Its ``rcut``, ``acut``, ``nRs2``, ``nRs3`` and ``nFourier`` are ``r_cut``, ``a_cut``,
+    ``n_radial``, ``n_radial_3`` and ``n_fourier`` here; other names and all defaults are the same.
+    Values agree to rounding, but for sines of angles near 180 degrees: it takes them from arc
+    cosines, which keep half of the digits (off by 2e-11 at most on QM7).
+
+    They vanish smoothly at the cutoffs. The distance between j and k has no cutoff. Sines have a
+    kink where three atoms pass through a line.
 
     Cost O(n^3 n_radial_3) for a molecule of n atoms within the cutoffs of each other. Atoms that
     see the same elements are kept together, without the columns of other elements
@@ -189,66 +198,90 @@ class FCHL19(Descriptor):
             )
 
     def _compute(self, structures: Structures) -> Environments:
-        n_kinds = len(self.elements_)
         kinds = element_kinds(structures.numbers, self.elements_)
         orders = 2.0 * np.arange(self.n_fourier) + 1.0
-        r_cut, a_cut, weight = float(self.r_cut), float(self.a_cut), float(self.three_body_weight)
+        cuts = np.array([self.r_cut, self.a_cut], dtype=np.float64)
         etas = np.array([self.eta2, self.eta3], dtype=np.float64)
         decays = np.array([self.two_body_decay, self.three_body_decay], dtype=np.float64)
+        weight = float(self.three_body_weight)
         fourier = 2.0 * np.exp(-0.5 * (self.zeta * orders) ** 2)
         shells2, shells3 = self._shells()
-        seen = self._elements_in_molecules(structures, kinds)
-        signatures, of_atom = np.unique(seen, axis=0, return_inverse=True)
-        blocks, place = [], np.empty(len(kinds), dtype=np.int64)
-        for number, signature in enumerate(signatures):
-            atoms = np.flatnonzero(of_atom == number)
-            place[atoms] = np.arange(len(atoms))
-            columns = self._columns(signature)
-            blocks.append(FeatureBlock(atoms, columns, np.empty((len(atoms), len(columns)))))
+        signatures, of_atom = self._signatures(structures, kinds)
+        starts, pairs, n_pairs = self._layouts(signatures)
+        members = [np.flatnonzero(of_atom == number) for number in range(len(signatures))]
+        columns = [self._columns(signature) for signature in signatures]
+        # One array for all blocks, as compiled code takes no list of arrays.
+        out = np.zeros(sum(len(a) * len(c) for a, c in zip(members, columns, strict=True)))
+        rows = np.stack([np.empty_like(of_atom), of_atom], axis=1)
+        blocks, begin = [], 0
+        for atoms, used in zip(members, columns, strict=True):
+            end = begin + len(atoms) * len(used)
+            rows[atoms, 0] = begin + len(used) * np.arange(len(atoms))
+            blocks.append(FeatureBlock(atoms, used, out[begin:end].reshape(len(atoms), -1)))
+            begin = end
 
         def fill(start: int, stop: int) -> None:
-            first, last = structures.offsets[start], structures.offsets[stop]
-            rows = np.zeros((last - first, self.n_features_out_))
             fchl19_jit.fill_fchl19(
                 kinds,
                 structures.positions,
                 structures.offsets,
-                n_kinds,
-                r_cut,
-                a_cut,
+                cuts,
                 etas,
                 decays,
                 weight,
                 fourier,
                 shells2,
                 shells3,
+                rows,
+                starts,
+                pairs,
+                n_pairs,
+                _WHOLE,
                 start,
                 stop,
-                rows,
+                out,
             )
-            for number in np.unique(of_atom[first:last]):
-                here = np.flatnonzero(of_atom[first:last] == number)
-                block = blocks[number]
-                block.values[place[first + here]] = rows[here][:, block.columns]
 
         run_panels(fill, len(structures), _PANEL, self.n_jobs)
         return Environments.from_blocks(
             blocks, structures.numbers, structures.offsets, self.n_features_out_
         )
 
+    def _signatures(
+        self, structures: Structures, kinds: _Rows
+    ) -> tuple[npt.NDArray[np.bool_], _Rows]:
+        """Return the sets of elements that atoms see, (n_sets, n_kinds), and the set of each atom.
+
+        An atom sees the elements of the other atoms of its molecule.
+        """
+        n_kinds = len(self.elements_)
+        owners = np.repeat(np.arange(len(structures)), structures.sizes)
+        counts = np.bincount(owners * n_kinds + kinds, minlength=len(structures) * n_kinds)
+        # None, one or several atoms of an element: more does not matter. Few molecules differ in
+        # that, and what an atom sees depends on it and on the atom's own element.
+        kept = np.minimum(counts.reshape(-1, n_kinds), 2).astype(np.uint8)
+        classes, of_molecule = _distinct_rows(kept)
+        seen = classes[:, None, :] > np.eye(n_kinds, dtype=np.uint8)
+        of_atom = of_molecule[owners] * n_kinds + kinds
+        present, of_atom = np.unique(of_atom, return_inverse=True)
+        signatures, numbers = _distinct_rows(seen.reshape(-1, n_kinds)[present])
+        return signatures, numbers[of_atom]
+
+    def _layouts(self, signatures: npt.NDArray[np.bool_]) -> tuple[_Rows, _Rows, _Rows]:
+        """Return columns and numbers of pairs by set of elements, as ``fill_fchl19`` wants them."""
+        n = len(self.elements_)
+        starts = np.zeros((len(signatures), n + 1), dtype=np.int64)
+        np.cumsum(signatures * int(self.n_radial), axis=1, out=starts[:, 1:])
+        first, second = np.triu_indices(n)
+        both = signatures[:, first] & signatures[:, second]
+        pairs = np.zeros((len(signatures), n, n), dtype=np.int64)
+        pairs[:, first, second] = np.cumsum(both, axis=1) - 1
+        return starts, pairs, both.sum(axis=1)
+
     def _shells(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return the radii of the shells of pairs and of triples, angstrom."""
         pairs = np.linspace(0.0, self.r_cut, self.n_radial + 1)[1:]
         return pairs, np.linspace(0.0, self.a_cut, self.n_radial_3 + 1)[1:]
-
-    def _elements_in_molecules(self, structures: Structures, kinds: _Rows) -> npt.NDArray[np.bool_]:
-        """Return which elements the other atoms of a molecule have, array (n_atoms, n_kinds)."""
-        owners = np.repeat(np.arange(len(structures)), structures.sizes)
-        counts = np.zeros((len(structures), len(self.elements_)), dtype=np.int64)
-        np.add.at(counts, (owners, kinds), 1)
-        others = counts[owners]
-        others[np.arange(len(kinds)), kinds] -= 1
-        return others > 0
 
     def _columns(self, signature: npt.NDArray[np.bool_]) -> _Rows:
         """Return the columns of an atom that sees these elements."""
@@ -272,3 +305,10 @@ class FCHL19(Descriptor):
                         angle = f"{part}({2 * m + 1} theta)"
                         found.append(f"{names[a]}-{names[b]}(r={shell:.3g}, {angle})")
         return found
+
+
+def _distinct_rows(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], _Rows]:
+    """Return the distinct rows of a table, and for each row which of them it is."""
+    distinct, numbers = np.unique(rows, axis=0, return_inverse=True)
+    # Some versions of NumPy give the numbers another shape.
+    return distinct, numbers.reshape(-1)

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from kernchem import Structures
-from kernchem.descriptors import FCHL19
+from kernchem.descriptors import FCHL19, fchl19
 from kernchem.errors import SettingError, UnknownElementError
 
 ELEMENTS = [1, 6, 7, 8, 16]
@@ -106,6 +106,36 @@ def test_values_are_those_of_qmllib(molecules, ours, theirs):
             structure.numbers, structure.positions, elements=ELEMENTS, pad=n, **theirs
         )
         assert_allclose(features[k].values, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("a_cut", [1.6, 2.5])
+def test_large_molecules_tabulate_surroundings(molecules, monkeypatch, a_cut):
+    """Beyond some number of atoms, distances are tabulated around each atom: the same numbers."""
+    descriptor = FCHL19(**{**SMALL, "a_cut": a_cut}).fit(molecules)
+    expected = descriptor.transform(molecules[4:]).values
+    monkeypatch.setattr(fchl19, "_WHOLE", 3)
+    assert_allclose(descriptor.transform(molecules[4:]).values, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_surroundings_of_large_molecules_grow(monkeypatch):
+    """The tables around an atom get longer where the first ones are too short."""
+    spread = np.random.default_rng(5).uniform(0.0, 2.2, (9, 3))
+    apart = np.arange(27.0).reshape(9, 3) * 2.0
+    some = Structures.from_arrays([np.tile([1, 8, 6], 3)] * 2, [apart, spread])
+    monkeypatch.setattr(fchl19, "_WHOLE", 2)
+    descriptor = FCHL19(**SMALL).fit(some)
+    features = descriptor.transform(some)
+    assert not features[0].values.any()
+    expected = formula(some[1], descriptor)
+    assert_allclose(features[1].values, expected, rtol=1e-11, atol=1e-13)
+
+
+def test_defaults_are_exact_to_twelve_digits(molecules):
+    """Each Gaussian is a product of three factors, some of which are as large as 1e30."""
+    ethanol = molecules[[15]]
+    descriptor = FCHL19().fit(ethanol)
+    features, expected = descriptor.transform(ethanol).values, formula(ethanol[0], descriptor)
+    assert_allclose(features, expected, rtol=1e-12, atol=1e-17)
 
 
 def test_atoms_that_see_the_same_elements_share_a_block(molecules):
