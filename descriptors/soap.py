@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -329,25 +329,29 @@ class SOAP(Descriptor):
             _PAIRINGS[self.compression],
             bool(self.normalise),
         )
+        # The checker of types cannot count the arguments that a tuple of any length stands for.
+        averages: Callable[..., None] = soap_jit.fill_averages
+        marking: Callable[..., None] = soap_jit.mark_elements
+        filling: Callable[..., None] = soap_jit.fill_rows
         if not self.local:
             average = 1 if self.average == "inner" else 2
             ends, out = self._block_ends(), np.zeros((len(structures), self.n_features_out_))
 
             def fill(start: int, stop: int) -> None:
-                soap_jit.fill_averages(*settings, average, ends, start, stop, out)
+                averages(*settings, average, ends, start, stop, out)
 
             run_panels(fill, len(structures), _PANEL, self.n_jobs)
             return out
         seen = np.zeros((len(kinds), n_kinds), dtype=bool)
 
         def mark(start: int, stop: int) -> None:
-            soap_jit.mark_elements(*settings[:4], start, stop, seen)
+            marking(*settings[:4], start, stop, seen)
 
         run_panels(mark, len(structures), _PANEL, self.n_jobs)
         blocks, places, values = self._layout(seen)
 
         def fill_rows(start: int, stop: int) -> None:
-            soap_jit.fill_rows(*settings, seen, places, start, stop, values)
+            filling(*settings, seen, places, start, stop, values)
 
         run_panels(fill_rows, len(structures), _PANEL, self.n_jobs)
         return Environments.from_blocks(
@@ -386,7 +390,7 @@ class SOAP(Descriptor):
 
     def _feature_names(self) -> list[str]:
         names = [symbol(number) for number in self.elements_]
-        found = []
+        found: list[str] = []
         for a, b in zip(*np.nonzero(self._block_ends()[..., 1]), strict=True):
             left, right = names[a], names[b]
             if self.compression == "mu1nu1":

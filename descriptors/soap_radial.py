@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -95,17 +95,17 @@ def radial_table(basis: str, r_cut: float, n_max: int, l_max: int, sigma: float)
     for _ in range(_ROUNDS):
         step = end / n_steps
         # One knot more than needed: an atom at the very end is within the last interval.
-        knots = step * np.arange(n_steps + 2)
-        table = evaluate(knots) * step ** np.arange(3.0)[:, None, None, None]
+        knots: _Array = step * np.arange(n_steps + 2, dtype=np.float64)
+        table: Any = evaluate(knots) * step ** np.arange(3.0)[:, None, None, None]
         error = _error_between(evaluate, knots, table, l_max)
         if error < _ACCURACY or error > 0.5 * previous:
             break
         previous = error
         n_steps *= 2
     n_padded = -(-n_max // _LANES) * _LANES
-    values = np.zeros((len(knots), 3, l_max + 1, n_padded))
-    values[..., :n_max] = np.moveaxis(table, -1, 0)
-    values = values.reshape(len(knots), 3, -1)
+    padded = np.zeros((len(knots), 3, l_max + 1, n_padded))
+    padded[..., :n_max] = np.moveaxis(table, -1, 0)
+    values = padded.reshape(len(knots), 3, -1)
     values.flags.writeable = False
     return RadialTable(values, float(step), float(error))
 
@@ -180,7 +180,7 @@ def _gto(
         gaussians = np.exp(-a * distances**2)
         first = -2.0 * a * distances
         parts = np.stack([gaussians, first * gaussians, (first**2 - 2.0 * a) * gaussians])
-        return np.matmul(factors, parts)
+        return np.asarray(np.matmul(factors, parts))
 
     return evaluate, float(1.0 / np.sqrt(2.0 * exponents.max()))
 

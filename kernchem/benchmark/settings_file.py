@@ -127,8 +127,9 @@ def _sum(tables: Any) -> TermSum:
             raise SettingError(f"{where} = {short(table)} is no table; write [[term]]")
         _require_known(table, _TERM, where)
         if "descriptor" not in table:
-            known = ", ".join(_short_names(_DESCRIPTORS))
-            raise SettingError(f"{where} has no descriptor; use {known}")
+            raise SettingError(
+                f"{where} has no descriptor; use {', '.join(_short_names(_DESCRIPTORS))}"
+            )
         descriptor = _descriptor(table["descriptor"], f"{where}, descriptor")
         kernel = _kernel(table.get("kernel", "auto"), f"{where}, kernel")
         _suited(descriptor, kernel, f"{where}, kernel")

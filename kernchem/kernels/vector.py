@@ -16,6 +16,7 @@ from kernchem.kernels.vector_jit import (
     EXPONENTIAL,
     MATERN_32,
     MATERN_52,
+    PAIR,
     TILE,
     UNROLL,
     centre_rows,
@@ -80,11 +81,11 @@ class _DirectKernel(_ProfileKernel):
     def _fill(self, X: Matrix, Y: Matrix | None, as_kernel: bool, out: Matrix) -> None:
         columns = X if Y is None else Y
         n_columns, n_features = columns.shape
-        n_tiles, n_blocks = -(-n_columns // TILE), -(-n_features // UNROLL)
+        n_tiles, n_blocks = -(-n_columns // TILE), PAIR * -(-n_features // (PAIR * UNROLL))
         order = _by_zeros(columns)
         columns = columns[order]
         packed = np.empty(n_tiles * n_blocks * UNROLL * TILE)
-        tile_sums = np.empty((n_tiles * n_blocks, 2, TILE))
+        tile_sums = np.empty((n_tiles * n_blocks, 3, TILE))
         blank = np.empty((n_tiles, n_blocks), dtype=np.bool_)
         pack_columns(columns, self._euclidean, packed, tile_sums, blank)
         profile, factor = self._profile()

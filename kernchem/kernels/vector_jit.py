@@ -11,6 +11,7 @@ __all__ = [
     "EXPONENTIAL",
     "MATERN_32",
     "MATERN_52",
+    "PAIR",
     "TILE",
     "UNROLL",
     "centre_rows",
@@ -36,6 +37,11 @@ _SMALLEST_T = -1000.0
 TILE = 128
 UNROLL = 8
 HALF = UNROLL // 2
+# Blocks come in pairs: where a row has zeros in both, one pass over its totals adds what is known
+# of both. Such a pass is bound by memory.
+PAIR = 2
+# What a row holds in a block: bits 1 and 2 for numbers in its first and its second half, or:
+_FIRST_OF_BLANK_PAIR, _SECOND_OF_BLANK_PAIR = 4, 5
 _MIRROR_BLOCK = 64
 
 
@@ -97,10 +103,10 @@ def _add_block(rows, i, p, y, z, squared, total):
 def pack_columns(features, squared, packed, sums, blank):
     """Write ``features`` (n, d) as tiles: for each tile, each feature of its samples in turn.
 
-    ``packed`` has room for full tiles and whole blocks of UNROLL features; the rest becomes zero.
-    ``sums`` (n_tiles * n_blocks, 2, TILE) receives what each half of a block adds to the distances
-    from zero to the samples of its tile, and ``blank`` (n_tiles, n_blocks) whether all of the block
-    is zero.
+    ``packed`` has room for full tiles and whole pairs of blocks of UNROLL features; the rest
+    becomes zero. ``sums`` (n_tiles * n_blocks, 3, TILE) receives what each half of a block, and all
+    of it, adds to the distances from zero to the samples of its tile, and ``blank``
+    (n_tiles, n_blocks) whether all of the block is zero.
     """
     n, d = features.shape
     n_tiles, n_blocks = blank.shape
@@ -121,6 +127,8 @@ def pack_columns(features, squared, packed, sums, blank):
             middle, end = begin + HALF * TILE, begin + UNROLL * TILE
             _half(origin, packed[begin:middle], squared, TILE, sums[cell, 0])
             _half(origin, packed[middle:end], squared, TILE, sums[cell, 1])
+            for j in range(TILE):
+                sums[cell, 2, j] = sums[cell, 0, j] + sums[cell, 1, j]
 
 
 @jit
@@ -128,8 +136,8 @@ def survey_rows(rows, squared, sums, filled):
     """Find what zeros in ``rows`` make known beforehand.
 
     ``filled`` (n_rows, n_blocks) receives 0 for a block of zeros, 1 or 2 where only its first or
-    its second half holds other numbers, and 3 where both do; ``sums`` what the block adds to the
-    distance from zero.
+    its second half holds other numbers, 3 where both do, and 4 and 5 for a pair of blocks of zeros;
+    ``sums`` what the block adds to the distance from zero.
     """
     origin, half = np.zeros(HALF * TILE), np.empty((2, 1))
     for i in range(filled.shape[0]):
@@ -143,6 +151,10 @@ def survey_rows(rows, squared, sums, filled):
                 _half(rows[i, p : p + HALF], origin, squared, 1, half[0])
                 _half(rows[i, p + HALF : p + UNROLL], origin, squared, 1, half[1])
                 sums[i, block] = half[0, 0] + half[1, 0]
+        for block in range(0, filled.shape[1], PAIR):
+            if filled[i, block] == 0 and filled[i, block + 1] == 0:
+                filled[i, block] = _FIRST_OF_BLANK_PAIR
+                filled[i, block + 1] = _SECOND_OF_BLANK_PAIR
 
 
 @jit
@@ -179,17 +191,23 @@ def fill_direct(
             cell = tile * n_blocks + block
             begin, middle = 2 * cell * HALF * TILE, (2 * cell + 1) * HALF * TILE
             lower, upper = packed[begin:middle], packed[middle : middle + HALF * TILE]
-            first, second = tile_sums[cell, 0], tile_sums[cell, 1]
+            first, second, whole = tile_sums[cell, 0], tile_sums[cell, 1], tile_sums[cell, 2]
             p, empty = block * UNROLL, blank[tile, block]
+            last = cell + PAIR - 1 - block % PAIR
+            last_whole, pair_empty = tile_sums[last, 2], empty and blank[tile, last % n_blocks]
             for i in range(n_rows):
                 state = filled[i, block]
-                if empty:
+                if state >= _FIRST_OF_BLANK_PAIR:
+                    if state == _FIRST_OF_BLANK_PAIR and not pair_empty:
+                        for j in range(TILE):
+                            total[i, j] = (total[i, j] + whole[j]) + last_whole[j]
+                elif empty:
                     if state > 0:
                         for j in range(TILE):
                             total[i, j] += row_sums[i, block]
                 elif state == 0:
                     for j in range(TILE):
-                        total[i, j] += first[j] + second[j]
+                        total[i, j] += whole[j]
                 elif state == 1:
                     _add_half(rows, i, p, lower, second, squared, total)
                 elif state == 2:
