@@ -119,7 +119,7 @@ def test_the_cause_of_a_failure_is_told(monkeypatch):
     with pytest.warns(KernchemWarning, match=cause):
         CholeskyFactor(np.ones((2, 2)), -1e-15, cause=cause)
     monkeypatch.setattr(cholesky, "_EIGENVALUE_LIMIT", 2)
-    with pytest.raises(SingularKernelError, match="not positive definite. Raise alpha"):
+    with pytest.raises(SingularKernelError, match=r"not positive definite\. Raise alpha"):
         CholeskyFactor(-np.eye(3), 0.0)
 
 
