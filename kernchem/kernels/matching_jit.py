@@ -19,13 +19,16 @@ __all__ = [
 
 # A row of a plan with a smaller sum than this may have lost all of its numbers to underflow.
 _TINY = 1e-290
-# Pivots below this, relative to the diagonal, belong to potentials that nothing determines.
-_SINGULAR = 1e-13
 # Spread of C over the regulariser from which sweeps start, and the error, relative to 1 / n, that
 # is good enough to go on to half the regulariser.
 _WARM = 8.0
 _ROUGH = 0.05
 _ROUNDING = 1e-15
+# Longest step of Newton's method that is taken as it is, longest that is taken at all, and how
+# often one is cut to a quarter before a sweep goes instead.
+_LONGEST = 2.0
+_ENDLESS = 1e200
+_TRIES = 3
 
 
 # -- similarities of a tile ------------------------------------------------------------------------
@@ -246,39 +249,74 @@ def _sum_of_products(A, B):
 
 
 @jit
-def _response(P, H):
-    """Set H (lower triangle) to the derivative of the sums of rows with respect to u.
+def _links(P, links):
+    """Set ``links`` (strict lower triangle) to minus the derivative of the sums of rows by u.
 
-    With v always such that columns sum to 1 / m. As u + constant changes nothing, the diagonal is
-    minus the sum of the others, which are all negative: no digits cancel.
+    With v always such that columns sum to 1 / m. As u + constant changes nothing, the diagonal of
+    that derivative is the sum of the links, which are not negative.
     """
     n, m = P.shape
     for i in range(n):
-        H[i, i] = 0.0
-    for i in range(n):
         for k in range(i):
-            value = m * _dot(P[i], P[k], m)
-            H[i, k] = -value
-            H[i, i] += value
-            H[k, k] += value
+            links[i, k] = m * _dot(P[i], P[k], m)
 
 
 @jit
-def _solve(H, x):
-    """Solve H x = x in place, with zeros for potentials that nothing determines; H is lost."""
+def _solve(links, x):
+    """Solve H x = x in place for the H that has these links, with the last of x at zero.
+
+    Elimination of the first unknown leaves a matrix of the same kind, whose diagonal again is a sum
+    of links: all terms are positive, and weak links between strong groups lose no digits.
+    """
     n = len(x)
-    for k in range(n):
-        scale = H[k, k]
-        for p in range(k):
-            H[k, p] = (H[k, p] - _dot(H[k], H[p], p)) * H[p, p]
-        pivot = scale - _dot(H[k], H[k], k)
-        # The diagonal holds inverses from here on.
-        H[k, k] = 1.0 / math.sqrt(pivot) if pivot > _SINGULAR * scale else 0.0
-        x[k] = (x[k] - _dot(H[k], x, k)) * H[k, k]
-    for k in range(n - 1, -1, -1):
-        x[k] *= H[k, k]
-        for p in range(k):
-            x[p] -= H[k, p] * x[k]
+    part = np.empty(n)
+    for k in range(n - 1):
+        pivot = 0.0
+        for i in range(k + 1, n):
+            pivot += links[i, k]
+        # Nothing determines a potential without links.
+        inverse = 1.0 / pivot if pivot > _TINY else 0.0
+        x[k] *= inverse
+        for i in range(k + 1, n):
+            x[i] += links[i, k] * x[k]
+            part[i] = links[i, k]
+            links[i, k] *= inverse
+        for i in range(k + 2, n):
+            factor = links[i, k]
+            for j in range(k + 1, i):
+                links[i, j] += factor * part[j]
+    x[n - 1] = 0.0
+    for k in range(n - 2, -1, -1):
+        for i in range(k + 1, n):
+            x[k] += links[i, k] * x[i]
+
+
+@jit
+def _newton(M, P, sums, u, error, links, step, trial, Q, top, factor, new_sums):
+    """Set ``trial`` and the plan Q to what follows u in Newton's method.
+
+    Returns the error of the new sums, or infinity if none was found that is smaller.
+    """
+    n = len(u)
+    _links(P, links)
+    for i in range(n):
+        step[i] = 1.0 / n - sums[i]
+    _solve(links, step)
+    # False for NaN as well: strong groups that have no link left cannot be balanced by a step.
+    if not np.abs(step).sum() < _ENDLESS:
+        return np.inf
+    # Over a long way an exponential grows much more than the straight line of a step: what it has
+    # to reach is found after the logarithm of that way.
+    span = step.max() - step.min()
+    length = 1.0 if span <= _LONGEST else (_LONGEST + math.log(span / _LONGEST)) / span
+    for _ in range(_TRIES):
+        for i in range(n):
+            trial[i] = u[i] + length * step[i]
+        new_error = _plan(M, trial, Q, top, factor, new_sums)
+        if new_error <= (1.0 - 0.25 * length) * error:
+            return new_error
+        length *= 0.25
+    return np.inf
 
 
 @jit
@@ -296,8 +334,9 @@ def transport(C, gamma, tol, max_iter):
         for j in range(m):
             lowest, highest = min(lowest, C[i, j]), max(highest, C[i, j])
     spread = highest - lowest
-    M, P, Q, H = np.empty((n, m)), np.empty((n, m)), np.empty((n, m)), np.empty((n, n))
-    u, step, sums, new_sums = np.zeros(n), np.empty(n), np.empty(n), np.empty(n)
+    M, P, Q, links = np.empty((n, m)), np.empty((n, m)), np.empty((n, m)), np.empty((n, n))
+    u, step, trial = np.zeros(n), np.empty(n), np.empty(n)
+    sums, new_sums = np.empty(n), np.empty(n)
     top, factor, new_top, new_factor = np.empty(m), np.empty(m), np.empty(m), np.empty(m)
     width, used = max(gamma, spread / _WARM), 0
     while True:
@@ -312,16 +351,12 @@ def transport(C, gamma, tol, max_iter):
         while error > limit and used < max_iter:
             used += 1
             if waited >= wait:
-                _response(P, H)
-                for i in range(n):
-                    step[i] = 1.0 / n - sums[i]
-                _solve(H, step)
-                for i in range(n):
-                    step[i] += u[i]
-                new_error = _plan(M, step, Q, new_top, new_factor, new_sums)
-                if new_error < 0.5 * error:
+                new_error = _newton(
+                    M, P, sums, u, error, links, step, trial, Q, new_top, new_factor, new_sums
+                )
+                if new_error < error:
                     error = new_error
-                    u, step, P, Q, sums, new_sums = step, u, Q, P, new_sums, sums
+                    u, trial, P, Q, sums, new_sums = trial, u, Q, P, new_sums, sums
                     top, factor, new_top, new_factor = new_top, new_factor, top, factor
                     continue
                 wait, waited = 2 * wait, 0
@@ -340,14 +375,14 @@ def transport(C, gamma, tol, max_iter):
 def _sensitivity(C, P, gamma, W):
     """Set W to the derivative of sum P C with respect to C, with P as it follows from C."""
     n, m = C.shape
-    H, alpha, beta = np.empty((n, n)), np.empty(n), np.zeros(m)
+    links, alpha, beta = np.empty((n, n)), np.empty(n), np.zeros(m)
     for i in range(n):
         for j in range(m):
             beta[j] += P[i, j] * C[i, j]
     for i in range(n):
         alpha[i] = _dot(P[i], C[i], m) - m * _dot(P[i], beta, m)
-    _response(P, H)
-    _solve(H, alpha)
+    _links(P, links)
+    _solve(links, alpha)
     for i in range(n):
         for j in range(m):
             beta[j] -= P[i, j] * alpha[i]

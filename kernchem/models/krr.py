@@ -18,6 +18,7 @@ from kernchem.descriptors import Descriptor
 from kernchem.elements import formula
 from kernchem.errors import KernchemWarning, SettingError
 from kernchem.kernels import NAMED_KERNELS
+from kernchem.kernels.declarations import indefinite_cause
 from kernchem.models.composition import CompositionSpace
 from kernchem.models.joint import JointKernel, with_columns
 from kernchem.models.recipes import RECIPES
@@ -413,7 +414,8 @@ class KRR(RegressorMixin, BaseEstimator):
     ) -> tuple[CholeskyFactor, GeneralisedLeastSquares]:
         """Return factor and solution at the hyperparameters that were chosen."""
         K = kernel_matrix(self.kernel_, training.features)
-        factor = CholeskyFactor(K, noise_of(K, self.alpha_, training.weights) + jitter)
+        noise = noise_of(K, self.alpha_, training.weights) + jitter
+        factor = CholeskyFactor(K, noise, cause=indefinite_cause(self.kernel_))
         return factor, GeneralisedLeastSquares(factor, training.targets, training.basis)
 
     def _keep(

@@ -22,6 +22,7 @@ from kernchem.errors import (
     SingularKernelError,
 )
 from kernchem.kernels.base import RadialKernel
+from kernchem.kernels.declarations import indefinite_cause
 from kernchem.kernels.structure import StructureKernel
 from kernchem.models.joint import JointKernel
 from kernchem.models.terms import typical_distance
@@ -318,7 +319,7 @@ def _nothing_to_choose_by(search: _Search) -> KernchemError:
     if not search.factorised:
         return SingularKernelError(
             "no kernel matrix of the search is positive definite; use a positive semi-definite "
-            f"kernel, or {cure}"
+            f"kernel, or {cure}. {indefinite_cause(search.kernel)}".rstrip()
         )
     if search.training.basis is not None:
         return CompositionError(

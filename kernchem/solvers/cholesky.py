@@ -19,8 +19,10 @@ _Array = npt.NDArray[np.float64]
 _LARGEST_JITTER = 1e-6
 #: Rows whose normalised kernel differs from 1 by less than this are reported as duplicates.
 _DUPLICATE = 1e-10
-#: Up to this size the smallest eigenvalue is computed for the message of a failed factorisation.
-_EIGENVALUE_LIMIT = 3000
+#: Up to this size the smallest eigenvalue is computed for the message of a failed factorisation: as
+#: long as a few factorisations take.
+_EIGENVALUE_LIMIT = 10000
+_SMOOTH = "the kernel is too smooth for so little noise."
 
 
 class CholeskyFactor:
@@ -39,6 +41,8 @@ class CholeskyFactor:
     jitter : bool, default True
         On a failure add the smallest power of ten, relative to the mean diagonal, that makes the
         matrix positive definite; warn, and report it in :attr:`jitter`. False raises instead.
+    cause : str, default ""
+        Sentence that explains a failure, where the kernel is known to be no positive one.
 
     Attributes
     ----------
@@ -61,7 +65,9 @@ class CholeskyFactor:
     array([1., 1.])
     """
 
-    def __init__(self, K: _Array, noise: npt.ArrayLike, *, jitter: bool = True) -> None:
+    def __init__(
+        self, K: _Array, noise: npt.ArrayLike, *, jitter: bool = True, cause: str = ""
+    ) -> None:
         if K.ndim != 2 or K.shape[0] != K.shape[1] or K.dtype != np.float64:
             raise SettingError(
                 f"K has shape {K.shape} and type {K.dtype}; a square float64 matrix is needed"
@@ -78,7 +84,7 @@ class CholeskyFactor:
         diagonal += noise
         self._norm = float(triangular_jit.max_column_sum(self._a))
         if not self._factorise():
-            self._recover(clean, np.broadcast_to(noise, (self.n,)), allowed=jitter)
+            self._recover(clean, np.broadcast_to(noise, (self.n,)), jitter, cause)
 
     @classmethod
     def attempt(cls, K: _Array, noise: npt.ArrayLike) -> CholeskyFactor | None:
@@ -96,7 +102,7 @@ class CholeskyFactor:
             self._log_det = 2.0 * float(np.log(np.einsum("ii->i", self._a)).sum())
         return bool(info == 0 and np.isfinite(self._log_det))
 
-    def _recover(self, diagonal: _Array, noise: _Array, *, allowed: bool) -> None:
+    def _recover(self, diagonal: _Array, noise: _Array, allowed: bool, cause: str) -> None:
         """Try growing jitter; the strict upper triangle still holds K."""
         mean = float(np.mean(diagonal))
         jitter = 10.0 ** np.ceil(np.log10(np.finfo(float).eps * max(abs(mean), 1e-300)))
@@ -108,25 +114,26 @@ class CholeskyFactor:
                 warnings.warn(
                     f"the kernel matrix is not positive definite with the noise it was given; "
                     f"{jitter:.0e} was added to its diagonal (jitter_). "
-                    + self._describe_duplicates(diagonal),
+                    + self._reason(diagonal, cause),
                     KernchemWarning,
                     stacklevel=5,
                 )
                 return
             jitter *= 10.0
         triangular_jit.restore_lower(self._a, diagonal + noise)
+        reason = self._reason(diagonal, cause)
         text = "the kernel matrix is not positive definite"
-        if self.n <= _EIGENVALUE_LIMIT and np.isfinite(self._a).all():
-            smallest = eigvalsh(self._a, subset_by_index=[0, 0], lower=True)[0]
-            text += f"; its smallest eigenvalue is {smallest:.3g}"
         if not np.isfinite(self._a).all():
             text = "the kernel matrix holds NaN or infinity; check the features and the kernel"
+        elif self.n <= _EIGENVALUE_LIMIT:
+            smallest = eigvalsh(self._a, subset_by_index=[0, 0], lower=True, overwrite_a=True)[0]
+            text += f"; its smallest eigenvalue is {smallest:.3g}"
         raise SingularKernelError(
-            f"{text}. Raise alpha, or use a positive semi-definite kernel. "
-            + self._describe_duplicates(diagonal)
+            f"{text}. Raise alpha, or use a positive semi-definite kernel. {reason}"
         )
 
-    def _describe_duplicates(self, diagonal: _Array) -> str:
+    def _reason(self, diagonal: _Array, cause: str) -> str:
+        """Return the rows that are duplicates, and what is known of the kernel."""
         scale = np.sqrt(np.maximum(diagonal, 0.0))
         pairs: list[str] = []
         for j in range(1, self.n):
@@ -135,8 +142,9 @@ class CholeskyFactor:
             if len(pairs) >= 3:
                 break
         if not pairs:
-            return "No two rows are duplicates: the kernel is too smooth for so little noise."
-        return f"Rows that are (nearly) duplicates: {', '.join(pairs[:3])}."
+            found = "No two rows are duplicates"
+            return f"{found}. {cause}" if cause else f"{found}: {_SMOOTH}"
+        return f"Rows that are (nearly) duplicates: {', '.join(pairs[:3])}. {cause}".rstrip()
 
     def condition(self) -> float:
         """Return LAPACK's estimate of the 1-norm condition number of K'. Call before invert."""

@@ -21,6 +21,7 @@ from kernchem.kernels import (
     Matern,
     Polynomial,
     REMatch,
+    matching,
 )
 from kernchem.kernels.atom_tiles import structure_runs
 from kernchem.kernels.matching_jit import assign, transport
@@ -269,9 +270,11 @@ def test_gradients_of_a_small_gamma(rng):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_number_of_threads_changes_no_bit(rng, kind):
-    # More atoms than a panel of rows.
-    X = made(rng, (20, 1, 9, 30, 6, 2, 40))
+def test_the_number_of_threads_changes_no_bit(rng, kind, monkeypatch):
+    monkeypatch.setattr(matching, "_PANEL", 4)
+    monkeypatch.setattr(matching, "_TILE", 6)
+    monkeypatch.setattr(matching, "_NARROW_TILE", 5)
+    X = made(rng, (3, 1, 2, 7, 2, 3))
     for base in (Gaussian(0.8), Laplacian(2.0)):
         one, two = kind(base, n_jobs=1), kind(base, n_jobs=2)
         assert_array_equal(one(X), two(X))

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
+from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import (
     GridSearchCV,
@@ -29,6 +29,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import BagOfBonds, CoulombMatrix, EncodedBonds
+from kernchem.environments import Environments
 from kernchem.errors import (
     CompositionError,
     KernchemWarning,
@@ -38,8 +39,10 @@ from kernchem.errors import (
     StructureError,
     UnknownElementError,
 )
-from kernchem.kernels import Gaussian, Laplacian
+from kernchem.kernels import BestMatch, Constant, Gaussian, Laplacian, REMatch
+from kernchem.kernels.declarations import indefinite_cause
 from kernchem.models import KRR, tuning
+from kernchem.models.joint import JointKernel
 
 
 @pytest.mark.slow
@@ -661,6 +664,39 @@ def test_nothing_to_choose_by_is_said(small, arrays):
         KRR("precomputed").fit(-np.eye(4), np.arange(4.0))
     with pytest.raises(SettingError, match="scale the labels"):
         KRR(Gaussian(1.0, (1.0, 2.0)), alpha=1e-3).fit([[0.0], [1e-6]], [-1.7e308, 1.7e308])
+
+
+class Indefinite(DotProduct):
+    """A kernel that has negative eigenvalues and says so."""
+
+    positive_semidefinite = False
+
+    def __call__(self, X, Y=None, eval_gradient=False):
+        return -super().__call__(X, Y)
+
+
+def test_kernels_that_are_not_positive_are_named(arrays):
+    kernel = Constant(2.0) * Indefinite()
+    message = "smallest eigenvalue is -.* Indefinite is not positive semi-definite"
+    with pytest.raises(SingularKernelError, match=message):
+        KRR(kernel, alpha=1e-8, optimizer=None).fit(*arrays)
+    with pytest.raises(SingularKernelError, match="Indefinite is not positive semi-definite"):
+        KRR(kernel).fit(*arrays)
+    assert indefinite_cause(BestMatch(Gaussian()) + REMatch(Gaussian())).startswith(
+        "BestMatch and REMatch are not positive semi-definite"
+    )
+    joint = JointKernel([Gaussian(), REMatch(Gaussian())], [0, 1], [[0], [1]], [1.0, 1.0])
+    assert indefinite_cause(joint).startswith("REMatch is not positive semi-definite")
+    assert indefinite_cause(Gaussian()) == indefinite_cause(None) == ""
+
+
+def test_matrices_of_matchings_are_refused_with_their_smallest_eigenvalue():
+    values = [-1.34, 1.89, 1.15, -0.63, 0.59, -1.22, 0.58, 2.57, 0.01, 2.01]
+    batch = Environments(np.reshape(values, (10, 1)), [6] * 10, np.arange(0, 11, 2))
+    K = BestMatch(Gaussian())(batch)
+    with pytest.raises(SingularKernelError, match=r"smallest eigenvalue is -0\.0765"):
+        KRR("precomputed", alpha=1e-6).fit(K, np.arange(5.0))
+    KRR("precomputed", alpha=0.1).fit(K, np.arange(5.0))
 
 
 def test_stratified_folds_see_the_labels(rng):

@@ -4,7 +4,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from kernchem.errors import KernchemWarning, SettingError, SingularKernelError
-from kernchem.solvers import CholeskyFactor
+from kernchem.solvers import CholeskyFactor, cholesky
 
 
 @pytest.fixture
@@ -106,6 +106,21 @@ def test_indefinite_matrix_is_refused_with_its_smallest_eigenvalue():
     K = np.array([[1.0, 2.0], [2.0, 1.0]])
     with pytest.raises(SingularKernelError, match=r"smallest eigenvalue is -1"):
         CholeskyFactor(K, 0.0)
+
+
+def test_the_cause_of_a_failure_is_told(monkeypatch):
+    cause = "This kernel is not positive semi-definite."
+    K = np.array([[1.0, 2.0, -0.1], [2.0, 1.0, 0.0], [-0.1, 0.0, 1.0]])
+    with pytest.raises(SingularKernelError, match=f"eigenvalue is -1.*: 0 and 1. {cause}$"):
+        CholeskyFactor(K, 0.0, cause=cause)
+    vectors = np.array([[10.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    with pytest.raises(SingularKernelError, match=f"No two rows are duplicates. {cause}$"):
+        CholeskyFactor(vectors @ vectors.T, -1e-9, jitter=False, cause=cause)
+    with pytest.warns(KernchemWarning, match=cause):
+        CholeskyFactor(np.ones((2, 2)), -1e-15, cause=cause)
+    monkeypatch.setattr(cholesky, "_EIGENVALUE_LIMIT", 2)
+    with pytest.raises(SingularKernelError, match=r"not positive definite\. Raise alpha"):
+        CholeskyFactor(-np.eye(3), 0.0)
 
 
 def test_not_finite_matrix_is_refused():
