@@ -53,7 +53,9 @@ COMPOSITE = [
 def test_every_public_kernel_is_tested():
     public = [getattr(kernels, name) for name in kernels.__all__]
     classes = {item for item in public if inspect.isclass(item) and not inspect.isabstract(item)}
-    assert {type(kernel) for kernel in SINGLE} == classes
+    # Kernels between structures have tests of their own, on features of atoms.
+    vector = {item for item in classes if not issubclass(item, kernels.StructureKernel)}
+    assert {type(kernel) for kernel in SINGLE} == vector
 
 
 @pytest.mark.slow
