@@ -136,7 +136,7 @@ class SOAP(Descriptor):
     >>> from ase.build import molecule
     >>> descriptor = SOAP(3.0, n_max=2, l_max=1, average="inner").fit([molecule("H2O")])
     >>> descriptor.transform(molecule("H2O")).round(3)[0, :4].tolist()
-    [0.0, 0.0, 0.0, 0.0]
+    [0.416, 0.466, 0.523, 0.0]
     >>> SOAP(3.0, n_max=2, l_max=1).fit_transform(molecule("H2O"))
     Environments(1 structures, 3 atoms, 20 features)
     """

@@ -255,9 +255,9 @@ class REMatch(_Matching):
     >>> from kernchem.kernels import Gaussian, REMatch
     >>> batch = Environments([[0.0], [1.0], [1.0], [0.0]], [6, 6, 6, 6], [0, 2, 3, 4])
     >>> REMatch(Gaussian(), gamma=0.5)(batch).round(4)
-    array([[1.    , 0.8604, 0.8604],
-           [0.8604, 1.    , 0.6065],
-           [0.8604, 0.6065, 1.    ]])
+    array([[1.    , 0.8578, 0.8578],
+           [0.8578, 1.    , 0.6065],
+           [0.8578, 0.6065, 1.    ]])
     """
 
     _normalize_default = True
