@@ -27,8 +27,9 @@ _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
 
 _N_ORBITALS = {"s": 1, "sp": 4}
-# Matrices per panel: calling LAPACK costs nothing beside them, and they fit into a few megabytes.
-_PANEL = 64
+# Elements of the matrices of a panel, if the largest one is small enough (4 MiB): so many that a
+# call of LAPACK costs little beside them.
+_PANEL_ELEMENTS = 1 << 19
 # Rows of a matrix of distances per panel.
 _PANEL_DISTANCES = 16
 
@@ -399,7 +400,8 @@ class OverlapEigenvalues(Descriptor):
                 # LAPACK reads the lower triangle only; nothing was written to the upper one.
                 out[members, :n_rows] = np.linalg.eigvalsh(matrices, UPLO="L")[:, ::-1]
 
-        run_panels(fill, len(order), _PANEL, self.n_jobs)
+        largest = max(1, int(counts.max(initial=1)) * n_orbitals)
+        run_panels(fill, len(order), max(1, _PANEL_ELEMENTS // largest**2), self.n_jobs)
         return out
 
     def _feature_names(self) -> list[str]:

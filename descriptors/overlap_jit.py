@@ -11,6 +11,9 @@ __all__ = ["count_neighbours", "fill_environments", "fill_molecules"]
 
 # Rows of the scratch arrays: coordinates, square root of the exponent, weight.
 _N_SCRATCH = 5
+# Those of the pairs of atoms: square of the distance, then overlap; product of the square roots of
+# the exponents, sum of the exponents, product of the weights.
+_N_PAIR_SCRATCH = 4
 
 
 @jit
@@ -23,21 +26,32 @@ def _put_atom(positions, root, atom, weight, n, atoms):
 
 
 @jit(fastmath=True)
-def _fill_row(atoms, i, row):
-    """Write the overlaps of the s orbital of atom i with those of the atoms before it."""
+def _fill_overlaps(atoms, n, pairs):
+    """Write the overlaps of s orbitals of all pairs i > j of the first n atoms to ``pairs[0]``.
+
+    Row by row, without gaps: the loop with all the work is long enough to be made of vectors, which
+    those over the few atoms before another one are not.
+    """
     x, y, z, root, weight = atoms[0], atoms[1], atoms[2], atoms[3], atoms[4]
-    a_i = root[i] * root[i]
-    for j in range(i):
-        dx, dy, dz = x[i] - x[j], y[i] - y[j], z[i] - z[j]
-        product = root[i] * root[j]
-        g = 2.0 * product / (a_i + root[j] * root[j])
-        m = 0.5 * g * product
-        decay = exp(-m * (dx * dx + dy * dy + dz * dz))
-        row[j] = g * math.sqrt(g) * decay * weight[i] * weight[j]
+    squares, products, sums, weights = pairs[0], pairs[1], pairs[2], pairs[3]
+    k = 0
+    for i in range(n):
+        a_i = root[i] * root[i]
+        for j in range(i):
+            dx, dy, dz = x[i] - x[j], y[i] - y[j], z[i] - z[j]
+            squares[k + j] = dx * dx + dy * dy + dz * dz
+            products[k + j] = root[i] * root[j]
+            sums[k + j] = a_i + root[j] * root[j]
+            weights[k + j] = weight[i] * weight[j]
+        k += i
+    for k in range(n * (n - 1) // 2):
+        g = 2.0 * products[k] / sums[k]
+        m = 0.5 * g * products[k]
+        squares[k] = g * math.sqrt(g) * exp(-m * squares[k]) * weights[k]
 
 
 @jit(fastmath=True)
-def _fill_matrix(atoms, n, n_orbitals, matrix):
+def _fill_matrix(atoms, n, n_orbitals, pairs, matrix):
     """Write the lower triangle of the overlap matrix of the first n atoms.
 
     The orbitals of an atom stand behind each other: s, or s, p_x, p_y, p_z. With the exponents
@@ -46,16 +60,17 @@ def _fill_matrix(atoms, n, n_orbitals, matrix):
         <s|s> = S = g^(3/2) exp(-m |d|^2)         <p_c|s> = -g q_j d_c S
         <s|p_c> = g q_i d_c S                     <p_c|p_e> = g S (delta_ce - 2 m d_c d_e)
     """
+    _fill_overlaps(atoms, n, pairs)
     if n_orbitals == 1:
         for i in range(n):
-            _fill_row(atoms, i, matrix[i])
+            for j in range(i):
+                matrix[i, j] = pairs[0, i * (i - 1) // 2 + j]
             matrix[i, i] = atoms[4, i] * atoms[4, i]
         return
     x, y, z, root, weight = atoms[0], atoms[1], atoms[2], atoms[3], atoms[4]
-    overlaps = np.empty(n)
     d = np.empty(3)
     for i in range(n):
-        _fill_row(atoms, i, overlaps)
+        overlaps = pairs[0, i * (i - 1) // 2 :]
         block = matrix[4 * i : 4 * i + 4]
         for j in range(i):
             if overlaps[j] == 0.0:
@@ -88,12 +103,12 @@ def fill_molecules(positions, roots, firsts, n_orbitals, out):
     1/angstrom.
     """
     n = out.shape[1] // n_orbitals
-    atoms = np.empty((_N_SCRATCH, n))
+    atoms, pairs = np.empty((_N_SCRATCH, n)), np.empty((_N_PAIR_SCRATCH, n * (n - 1) // 2))
     for k in range(len(firsts)):
         first = firsts[k]
         for i in range(n):
             _put_atom(positions, roots[first + i], first + i, 1.0, i, atoms)
-        _fill_matrix(atoms, n, n_orbitals, out[k])
+        _fill_matrix(atoms, n, n_orbitals, pairs, out[k])
 
 
 @jit
@@ -122,7 +137,7 @@ def fill_environments(positions, roots, firsts, lasts, r_cut, centres, n_orbital
     ``firsts`` and ``lasts`` (k,) bound the atoms of the molecule of each of ``centres`` (k,).
     """
     n = out.shape[1] // n_orbitals
-    atoms = np.empty((_N_SCRATCH, n))
+    atoms, pairs = np.empty((_N_SCRATCH, n)), np.empty((_N_PAIR_SCRATCH, n * (n - 1) // 2))
     limit = r_cut * r_cut
     for k in range(len(centres)):
         found = 0
@@ -132,4 +147,4 @@ def fill_environments(positions, roots, firsts, lasts, r_cut, centres, n_orbital
                 decay = 1.0 - squared / limit
                 _put_atom(positions, roots[atom], atom, decay * decay, found, atoms)
                 found += 1
-        _fill_matrix(atoms, n, n_orbitals, out[k])
+        _fill_matrix(atoms, n, n_orbitals, pairs, out[k])
