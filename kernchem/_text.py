@@ -10,12 +10,9 @@ import lzma
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from kernchem.errors import FileFormatError
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 __all__ = ["COMPRESSIONS", "check_unpacked", "numbered_lines"]
 
@@ -48,7 +45,7 @@ class _Unpacked(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         """Fill the buffer with what follows; nothing is left at the end."""
         count: int = self._packed.readinto(buffer)  # type: ignore[attr-defined]
         self._count += count
