@@ -11,7 +11,7 @@ from kernchem.benchmark import learning_curves
 from kernchem.datasets import load_qm_small
 
 
-def main(out: Path) -> None:
+def main(out: Path, repeats: int) -> None:
     """Measure, print and save."""
     curves = learning_curves(
         load_qm_small(),
@@ -19,7 +19,7 @@ def main(out: Path) -> None:
         baseline="gfn2_atomization_energy",
         descriptors=["bob", "encoded-bonds-3"],
         sizes=[100, 200, 400],
-        repeats=3,
+        repeats=repeats,
         unit="kcal/mol",
         out=out,  # started again, an interrupted run goes on here
         overwrite=True,
@@ -36,4 +36,5 @@ def main(out: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("kernchem-benchmark-example"))
-    main(parser.parse_args().out)
+    parser.add_argument("--repeats", type=int, default=3)
+    main(**vars(parser.parse_args()))

@@ -6,9 +6,6 @@ XYZ of a frame itself is parsed by ASE.
 
 from __future__ import annotations
 
-import bz2
-import functools
-import gzip
 import io
 import itertools
 import lzma
@@ -18,10 +15,11 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernchem._text import numbered_lines
 from kernchem.errors import FileFormatError, StructureError, UnknownElementError
 from kernchem.structure import Structure, structure_from_ase
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 __all__ = [
-    "COMPRESSIONS",
     "PARSER_ERRORS",
     "is_gdb9",
     "parse_gdb9",
@@ -37,9 +34,6 @@ __all__ = [
     "read_gdb9",
     "restore_text",
 ]
-
-#: What opens a file with this suffix.
-COMPRESSIONS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 #: What ASE's parsers raise when they meet text they were not written for.
 PARSER_ERRORS = (
@@ -70,12 +64,6 @@ GDB9_PROPERTIES = (
 #: value (the SMILES of hydrogen fluoride is ``F``).
 _TEXT_KEYS = frozenset({"comment", "inchi", "inchi_relaxed", "name", "smiles", "smiles_relaxed"})
 
-#: A line of this many bytes is no line of text.
-_LONGEST_LINE = 2**26
-#: Compressed text may unpack to the first number of bytes, or to this many times the file's size.
-_HARMLESS = 2**28
-_LARGEST_RATIO = 200
-
 _KEY_VALUE = re.compile(r"(?:^|\s)[\w.+-]+=\S")
 
 
@@ -105,7 +93,7 @@ class _Frame:
 
 def is_gdb9(path: Path) -> bool:
     """Return whether the second line of a text file begins as a GDB-9 record does."""
-    lines = _numbered_lines(path)
+    lines = numbered_lines(path)
     second = next(itertools.islice(lines, 1, None), (2, ""))[1]
     return second.lower().startswith("gdb")
 
@@ -143,43 +131,11 @@ def read_extxyz(path: Path) -> Iterator[tuple[int, Structure, str]]:
         yield frame.line, structure, frame.comment
 
 
-def _open(path: Path) -> IO[bytes]:
-    opener = COMPRESSIONS.get(path.suffix.lower())
-    return path.open("rb") if opener is None else io.BufferedReader(opener(path, "rb"))
-
-
-def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    number, unpacked = 0, 0
-    limit = max(_HARMLESS, _LARGEST_RATIO * path.stat().st_size)
-    with _open(path) as stream:
-        try:
-            lines = iter(functools.partial(stream.readline, _LONGEST_LINE), b"")
-            for number, line in enumerate(lines, start=1):
-                unpacked += len(line)
-                if len(line) == _LONGEST_LINE or unpacked > limit:
-                    raise FileFormatError(
-                        f"{path}, line {number}: the line is longer than {_LONGEST_LINE} bytes, or "
-                        f"the text more than {_LARGEST_RATIO} times as long as the file it is "
-                        "packed in; this is no file of structures, or one made to fill the memory"
-                    )
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise FileFormatError(
-                f"{path}, line {number}: byte {error.object[error.start]:#04x} is no UTF-8 text; "
-                "the file is damaged, no text file, or must be saved again as UTF-8"
-            ) from None
-        except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-            raise FileFormatError(
-                f"{path}, after line {number}: the file cannot be read on ({error}); it is damaged "
-                "or cut short: copy or download it again"
-            ) from None
-
-
 class _Lines:
     """Numbered lines of a file, of which the last one taken can be put back."""
 
     def __init__(self, path: Path) -> None:
-        self._lines = _numbered_lines(path)
+        self._lines = numbered_lines(path)
         self._held: list[tuple[int, str]] = []
 
     def __iter__(self) -> _Lines:

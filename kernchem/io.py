@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kernchem._npz import read_npz
+from kernchem._text import COMPRESSIONS, check_unpacked
 from kernchem._validation import is_whole, short
 from kernchem._xyz import (
-    COMPRESSIONS,
     PARSER_ERRORS,
     is_gdb9,
     read_extxyz,
@@ -69,7 +69,8 @@ def read(path: str | os.PathLike[str], *, format: str | None = None) -> Structur
         - any other file that ASE reads, all frames;
         - a folder: every structure file in it, sorted by name.
 
-        Text may be compressed (``.gz``, ``.bz2``, ``.xz``).
+        Text may be compressed (``.gz``, ``.bz2``, ``.xz``); what unpacks to more than 64 MiB and
+        200 times the size of the file is refused.
     format : str, optional
         ``"gdb9"``, ``"extxyz"``, ``"npz"`` or the name of one of ASE's formats; by default it is
         recognised by content and suffix.
@@ -286,6 +287,8 @@ def _detect(path: Path) -> str:
         # ASE takes some relative names for addresses of databases.
         kind = filetype(str(path.resolve()))
     except (*PARSER_ERRORS, UnknownFileTypeError):
+        # A damaged file is told as such.
+        check_unpacked(path)
         kind = ""
     if kind not in ioformats or not ioformats[kind].can_read:
         raise FileFormatError(
@@ -301,6 +304,7 @@ def _ase_entries(path: Path, kind: str) -> Iterator[_Entry]:
     from ase import Atoms
     from ase.io import iread as ase_iread
 
+    check_unpacked(path)
     count = 0
     frames = ase_iread(str(path.resolve()), ":", kind, do_not_split_by_at_sign=True)
     while True:

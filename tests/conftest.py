@@ -6,8 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from fuzzing import examples
+
+# Examples of the tests that give no number of their own.
+settings.register_profile("kernchem", max_examples=examples(settings().max_examples))
+settings.load_profile("kernchem")
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import pickle
 import joblib
 import numpy as np
 import pytest
+from fuzzing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -285,7 +286,7 @@ def test_no_structures_and_no_features():
     assert Environments(np.zeros((2, 0)), [1, 1], [0, 2]).n_features == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     hnp.arrays(float, st.tuples(st.integers(0, 4), st.integers(0, 2))),
     hnp.arrays(np.int64, st.integers(0, 4), elements=st.integers(-1, 120)),

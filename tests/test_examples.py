@@ -19,10 +19,10 @@ pytestmark = [
 ]
 
 
-def output_of(name, folder):
+def output_of(name, folder, *options):
     """Run an example in an empty folder, without threads that wait for each other."""
     return subprocess.run(
-        [sys.executable, str(EXAMPLES / name)],
+        [sys.executable, str(EXAMPLES / name), *options],
         check=True,
         capture_output=True,
         text=True,
@@ -48,7 +48,7 @@ def test_all_examples_are_tested():
 
 
 def test_benchmark(tmp_path):
-    output = output_of("01_benchmark.py", tmp_path)
+    output = output_of("01_benchmark.py", tmp_path, "--repeats", "2")
     rows: dict[tuple[str, str], list[float]] = {}
     for line in output.splitlines():
         if "±" in line:

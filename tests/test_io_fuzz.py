@@ -10,12 +10,13 @@ import zipfile
 
 import numpy as np
 import pytest
+from fuzzing import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.lib import format as npy
 from numpy.testing import assert_array_equal
 
-from kernchem import _npz
+from kernchem import _npz, _text
 from kernchem.errors import (
     FileFormatError,
     PropertyError,
@@ -28,7 +29,9 @@ from kernchem.structures import Structures
 TYPED = (FileFormatError, StructureError, PropertyError)
 
 fuzz = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 GDB9 = (
@@ -184,7 +187,7 @@ def archive(compressed=False, **changed):
     return stream.getvalue()
 
 
-@settings(fuzz, max_examples=400)
+@settings(fuzz, max_examples=examples(400))
 @given(st.booleans(), st.data())
 def test_npz(tmp_path, compressed, data):
     content = flip_and_cut(data.draw, archive(compressed))
@@ -250,6 +253,89 @@ def test_a_decompression_bomb(tmp_path, monkeypatch):
             read(path)
 
     assert peak_memory(attempt) < 1_000_000
+
+
+packed = pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)],
+)
+BOMBS = {
+    "atoms": b"1000000\n\n" + b"H 0 0 0\n" * 250_000,
+    "frames": (b"1000\n\n" + b"".join(b"H %d 0 0\n" % k for k in range(1000))) * 200,
+    "line": b"1\n" + b"a" * 15_000_000,
+}
+
+
+@packed
+@pytest.mark.parametrize(
+    ("name", "kind"), [("x.cif", "line"), *(("x.xyz", kind) for kind in BOMBS)]
+)
+def test_a_text_bomb(tmp_path, monkeypatch, name, kind, suffix, compress):
+    monkeypatch.setattr(_text, "_HARMLESS", 2**17)
+    monkeypatch.setattr(_text, "_LARGEST_RATIO", 2)
+    path = tmp_path / (name + suffix)
+    path.write_bytes(compress(BOMBS[kind]))
+
+    def attempt():
+        # One structure at a time; what came before the limit was read is no matter.
+        with pytest.raises(FileFormatError, match=rf"{name}{suffix}: it unpacks to .* unpack it"):
+            sum(len(batch) for batch in iread(path, batch=1))
+
+    attempt()  # what is imported only once does not count
+    # The decoder of xz alone takes 8 MB; what the bombs unpack to, 15 MB and more.
+    assert peak_memory(attempt) < 11_000_000
+
+
+def test_a_text_bomb_in_full_size(tmp_path):
+    path = tmp_path / "x.xyz.gz"
+    line = b"#" * 99_999 + b"\n"
+    path.write_bytes(gzip.compress(b"1000000\n\n" + line * 1500, compresslevel=6))
+    assert path.stat().st_size < 200_000
+    with pytest.raises(FileFormatError, match=r"more than 67108864 bytes, over 200 times"):
+        read(path)
+
+
+@packed
+def test_text_that_is_compressed_well_is_read(tmp_path, monkeypatch, suffix, compress):
+    """Up to the ratio whatever the size, and up to the size whatever the ratio."""
+    path, text = tmp_path / f"x.xyz{suffix}", b"1\n\nAr 0 0 0\n" * 500
+    path.write_bytes(compress(text))
+    ratio = len(text) // path.stat().st_size
+    monkeypatch.setattr(_text, "_HARMLESS", len(text))
+    monkeypatch.setattr(_text, "_LARGEST_RATIO", ratio)
+    assert len(read(path)) == 500
+    monkeypatch.setattr(_text, "_HARMLESS", len(text) - 1)
+    with pytest.raises(FileFormatError, match="unpacks"):
+        read(path)
+    monkeypatch.setattr(_text, "_LARGEST_RATIO", ratio + 1)
+    assert len(read(path)) == 500
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_line_without_an_end(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(_text, "_LONGEST_LINE", 10_000)
+    path, text = tmp_path / f"x.xyz{suffix}", b"1\n%s\nAr 0 0 0\n"
+    compress = gzip.compress if suffix else bytes
+    path.write_bytes(compress(text % (b"c" * 9_999)))
+    assert read(path)["comment"].item() == "c" * 9_999
+    path.write_bytes(compress(text % (b"c" * 3_000_000)))
+
+    def attempt():
+        with pytest.raises(FileFormatError, match=r"line 2: the line is longer than 10000 bytes"):
+            read(path)
+
+    assert peak_memory(attempt) < 1_500_000
+
+
+@packed
+@pytest.mark.parametrize("name", ["x.cif", "x.xyz"])
+def test_compressed_text_that_is_cut_short(tmp_path, name, suffix, compress):
+    content = compress(b"data_x\n" + np.random.default_rng(0).bytes(2000).hex().encode())
+    path = tmp_path / (name + suffix)
+    for broken in (content[:-9], b"none" + content):
+        path.write_bytes(broken)
+        with pytest.raises(FileFormatError, match="damaged or cut short: copy"):
+            read(path)
 
 
 def test_members_outside_of_the_archive(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from fuzzing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -392,7 +393,7 @@ def spread(numbers, shift):
     return np.arange(len(numbers))[:, None] * [0.9, 0.3, -0.4] + shift
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(structures_strategy, st.data())
 def test_any_batch_survives_every_conversion(content, data):
     n = len(content)
@@ -600,7 +601,7 @@ def test_charge_and_multiplicity_are_numbers(key, value):
         Structures.from_ase([molecule("H2O"), atoms])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     hnp.arrays(np.int64, st.integers(0, 4), elements=st.integers(-1, 120)),
     hnp.arrays(float, st.tuples(st.integers(0, 4), st.just(3))),

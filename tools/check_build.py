@@ -1,8 +1,9 @@
 """Build archive and wheel as for a release, look into both, and test the wheel.
 
 The archive is built from this checkout and the wheel from the archive; the wheel is installed in a
-new environment, where the archive's own tests run in an empty folder. So nothing can come from the
-checkout by accident.
+new environment, where its command and tests of the archive run in an empty folder. So nothing can
+come from the checkout by accident. By default these are the tests of what packaging can break: the
+wheel's files are those of the checkout, where the whole suite runs.
 """
 
 import argparse
@@ -17,6 +18,12 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Every module imported, versions, packaged data; molecules, model, predictions by the commands.
+TESTS = ["test_packaging.py", "datasets/test_qm_small.py", "cli/test_train_predict.py"]
+#: The installed command, with compiled functions and a figure.
+BENCHMARK = (
+    "benchmark --descriptors cm,encoded-bonds-3 --sizes 25 --test-size 10 --repeats 1 --out out"
+).split()
 DOCUMENTS = ["CHANGELOG.md", "CITATION.cff", "LICENSE", "README.md", "tox.ini"]
 
 
@@ -36,13 +43,17 @@ def expected_modules() -> set[str]:
 
 
 def check_wheel(wheel: Path) -> None:
-    """Compare the wheel's files with the checkout's."""
+    """Compare the wheel's files and their content with the checkout's."""
     with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+        content = [(n, archive.read(n)) for n in archive.namelist() if ".dist-info/" not in n]
+    names = [name for name, _ in content]
     if len(names) != len(set(names)):
         sys.exit(f"{wheel.name} holds a file twice")
     if set(names) != expected_modules():
         sys.exit(f"{wheel.name} differs from the checkout: {set(names) ^ expected_modules()}")
+    changed = [name for name, data in content if data != (ROOT / name).read_bytes()]
+    if changed:
+        sys.exit(f"{wheel.name}: {changed} are not those of the checkout")
 
 
 def check_archive(archive: Path) -> None:
@@ -57,23 +68,31 @@ def check_archive(archive: Path) -> None:
 
 
 def run_tests(archive: Path, wheel: Path, folder: Path, arguments: list[str]) -> int:
-    """Install the wheel in a new environment and run the archive's tests in an empty folder."""
+    """Install the wheel in a new environment; run it and the archive's tests in an empty folder."""
     environment, empty = folder / "environment", folder / "empty"
     empty.mkdir()
     venv.create(environment, with_pip=True)
-    python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", f"{wheel}[test]"], check=True)
+    programs = environment / ("Scripts" if os.name == "nt" else "bin")
+    install = [programs / "python", "-m", "pip", "install", "--quiet", f"{wheel}[test]"]
+    subprocess.run(install, check=True)
+    subprocess.run([programs / "kernchem", *BENCHMARK], cwd=empty, check=True)
+    if not (empty / "out" / "learning_curves.png").stat().st_size:
+        sys.exit("the benchmark left an empty figure")
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     tests = folder / archive.name.removesuffix(".tar.gz") / "tests"
-    command = [python, "-m", "pytest", tests, *arguments]
+    command = [programs / "python", "-m", "pytest", *(tests / name for name in TESTS)]
+    if arguments:
+        command[3:] = [tests, *arguments]
     return subprocess.run(command, cwd=empty, check=False).returncode
 
 
 def main() -> int:
     """Build, look, install and test."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pytest_arguments", nargs="*", help="passed on to pytest")
+    parser.add_argument(
+        "pytest_arguments", nargs="*", help="passed on to pytest, which runs all tests then"
+    )
     arguments = parser.parse_args().pytest_arguments
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()

@@ -54,6 +54,16 @@ def is_in_table(row, output, suffix=""):
     )
 
 
+@pytest.fixture(autouse=True)
+def drawn(monkeypatch):
+    """A text for each figure, as drawing takes longer than all fits; undone where one is seen."""
+
+    def write_text(curves, path):
+        path.write_text(f"{len(curves.records)} records")
+
+    monkeypatch.setattr("kernchem.benchmark.figure.write_figure", write_text)
+
+
 @pytest.fixture(scope="module")
 def molecules_file(tmp_path_factory):
     """Thirty molecules in an extended XYZ file that ASE wrote, energies in eV."""
@@ -150,7 +160,8 @@ def test_settings_file_is_what_python_makes_of_it(tmp_path):
     assert "model.toml: descriptor cm: unknown key 'r_cut'; use name, " in line
 
 
-def test_run_prints_tables_and_names_the_folder(tmp_path):
+def test_run_prints_tables_and_names_the_folder(monkeypatch, tmp_path):
+    monkeypatch.undo()
     out = tmp_path / "out"
     options = ["--sizes", "30,50", "--test-size", 20, "--repeats", 2, "--seed", 5]
     result = invoke("benchmark", *SMALL[:2], *options, "--out", out)
@@ -171,6 +182,8 @@ def test_run_prints_tables_and_names_the_folder(tmp_path):
     assert "Delta on gfn2_atomization_energy: mean absolute error / kcal/mol" in result.output
     assert result.output.splitlines()[-1].endswith(str(out))
     assert "Note: " not in result.output
+    assert (out / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+    assert b"</svg>" in (out / "learning_curves.svg").read_bytes()
 
 
 def test_failed_fits_are_counted_and_explained(tmp_path):
@@ -247,7 +260,7 @@ def test_interrupt_says_how_to_go_on(monkeypatch, tmp_path):
 
 
 def test_killed_run_goes_on_to_the_same_results(tmp_path):
-    options = ["benchmark", *SMALL, "--repeats", 6]
+    options = ["benchmark", *SMALL, "--repeats", 3]
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     process = subprocess.Popen(
         command(*options, "--out", killed),
@@ -263,7 +276,7 @@ def test_killed_run_goes_on_to_the_same_results(tmp_path):
         time.sleep(0.002)
     process.kill()
     process.wait()
-    total = 6 * 2 * 2 * 3
+    total = 3 * 2 * 2 * 3
     assert 5 <= path.read_bytes().count(b"\n") < total
     assert not (killed / "results.json").exists()
     before = path.read_bytes().splitlines()[:5]

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from fuzzing import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from published import (
@@ -73,7 +74,7 @@ def check(path, content, load):
 
 def fuzz(n_examples):
     return settings(
-        max_examples=n_examples,
+        max_examples=examples(n_examples),
         deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -6,6 +6,7 @@ import mpmath
 import naive
 import numpy as np
 import pytest
+from fuzzing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -250,7 +251,7 @@ apart = st.lists(
 ).map(lambda points: 0.11 * np.array(points, dtype=float))  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(positions=apart, data=st.data())
 def test_any_molecule_has_a_spectrum(positions, data):
     """Atoms down to 0.11 angstrom apart, of light and heavy elements."""

@@ -5,6 +5,7 @@ import math
 import naive
 import numpy as np
 import pytest
+from fuzzing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
@@ -336,7 +337,7 @@ def test_gaussian_process_is_that_of_rbf(rng):
 
 
 @kernels
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     n=st.integers(1, 10),
     m=st.integers(1, 10),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import molecule
+from fuzzing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_writer import described, model_file, npy, parts
@@ -310,7 +311,7 @@ def test_every_cut_is_found(written, tmp_path):
                 read_info(path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(data=st.data())
 def test_insertions_and_swaps_are_found(written, tmp_path_factory, data):
     place = data.draw(st.integers(0, len(written)), "place")
@@ -324,7 +325,7 @@ def test_insertions_and_swaps_are_found(written, tmp_path_factory, data):
                 load_bytes(changed, tmp_path_factory.getbasetemp())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(content=st.binary(max_size=300), start=st.sampled_from([0, 4, 40, 400, 4000]))
 def test_random_bytes_are_refused(written, tmp_path_factory, content, start):
     with pytest.raises(ModelFileError):

@@ -14,6 +14,7 @@ import zipfile
 import numpy as np
 import pytest
 from ase.build import molecule
+from fuzzing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_writer import archive_of, described, entry, model_file, npy, parts
@@ -229,7 +230,7 @@ def edited(manifest, rng):
 
 
 @pytest.mark.slow
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_edited_manifests(cases, folder, seed):
     rng = random.Random(seed)
@@ -244,7 +245,7 @@ NUMBERS = st.one_of(
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(data=st.data())
 def test_edited_arrays(cases, folder, data):
     manifest, members, samples = cases[data.draw(st.integers(0, len(cases) - 1), "model")]
