@@ -8,13 +8,12 @@ and smooth function of r, which :func:`radial_table` tabulates.
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
+from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import LinAlgError, LinAlgWarning, eigh, inv
 from scipy.special import gamma, ive, roots_legendre
 
 from kernchem.errors import SettingError
@@ -26,8 +25,13 @@ _Array = npt.NDArray[np.float64]
 # What is left of a Gaussian where it is cut off, and of a radial function where it ends; both are
 # those of DScribe.
 _THRESHOLD = 1e-3
-# Largest deviation of the overlaps of orthonormal functions from 0 and 1.
-_ORTHONORMAL = 1e-3
+# Digits in which a basis is orthonormalised: the overlaps of twenty functions have a condition number
+# of 1e30. Most steps of the iteration, and the relative change at which it ends.
+_DIGITS = 80
+_STEPS = 200
+_CONVERGED = Decimal("1e-25")
+# Largest rounding error of a radial function, relative to its largest value.
+_BLUR = 1e-7
 # Errors of a table, relative to its largest function.
 _ACCURACY = 1e-12
 _ROUNDS = 5
@@ -127,28 +131,47 @@ def _error_between(
     return float(np.abs(between * powers[:, None] - exact).max() / np.abs(exact).max())
 
 
-def _orthonormalised(overlaps: _Array, n_max: int) -> _Array:
-    """Return the inverse square root of an overlap matrix (Löwdin).
+def _orthonormalised(overlaps: npt.NDArray[np.object_]) -> _Array:
+    """Return the inverse square root of an overlap matrix of decimal numbers (Löwdin).
 
-    The rows of functions decay at very different rates, and the inverse keeps the small ones that
-    the eigenvectors of the overlaps themselves would lose.
+    In double precision the functions would differ by 1e-10 to 1e-5 from machine to machine, and not
+    be orthonormal where there are many. The iteration is that of Denman and Beavers.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", LinAlgWarning)
-            inverse = inv(overlaps)
-        squares, vectors = eigh(0.5 * (inverse + inverse.T))
-    except (LinAlgError, ValueError):
-        squares = np.zeros(1)
-    if squares[0] > 0.0:
-        roots: _Array = (vectors * np.sqrt(squares)) @ vectors.T
-        deviation = np.abs(roots @ overlaps @ roots.T - np.eye(n_max)).max()
-        if deviation < _ORTHONORMAL:
-            return roots
-    raise SettingError(
-        f"n_max={n_max} radial functions are so similar that rounding errors blur them; choose "
-        "a smaller n_max or a larger r_cut"
-    )
+    n = len(overlaps)
+    half = Decimal("0.5")
+    root: Any = overlaps
+    inverse_root: Any = np.array([[Decimal(int(i == j)) for j in range(n)] for i in range(n)])
+    for _ in range(_STEPS):
+        before = inverse_root
+        inverse_root = half * (before + _inverse(root))
+        root = half * (root + _inverse(before))
+        if np.abs(inverse_root - before).max() <= _CONVERGED * np.abs(inverse_root).max():
+            break
+    return np.asarray(inverse_root.astype(np.float64))
+
+
+def _inverse(matrix: Any) -> Any:
+    """Return the inverse of a positive definite matrix of decimal numbers (Gauss and Jordan)."""
+    matrix = matrix.copy()
+    for k in range(len(matrix)):
+        pivot = matrix[k, k]
+        column, row = matrix[:, k].copy(), matrix[k] / pivot
+        matrix -= np.outer(column, row)
+        matrix[k] = row
+        matrix[:, k] = -column / pivot
+        matrix[k, k] = 1 / pivot
+    return matrix
+
+
+def _require_clear(coefficients: _Array, functions: _Array) -> None:
+    """Raise SettingError if sums of functions (n, n_points) are lost in the rounding of terms."""
+    terms = np.abs(coefficients) @ np.abs(functions)
+    blur = np.finfo(np.float64).eps * terms.max() / np.abs(coefficients @ functions).max()
+    if not blur < _BLUR:
+        raise SettingError(
+            f"n_max={len(coefficients)} radial functions are so similar that rounding errors blur "
+            "them; choose a smaller n_max or a larger r_cut"
+        )
 
 
 def _gto(
@@ -165,14 +188,20 @@ def _gto(
     """
     eta = 0.5 / sigma**2
     ends = np.linspace(1.0, r_cut, n_max)
+    points = np.linspace(0.0, r_cut, 100)
     exponents = np.empty((l_max + 1, n_max))
     factors = np.empty((l_max + 1, n_max, n_max))
     for degree in range(l_max + 1):
         a = (degree * np.log(ends) - np.log(_THRESHOLD)) / ends**2
-        overlaps = 0.5 * gamma(degree + 1.5) * np.add.outer(a, a) ** (-degree - 1.5)
+        with localcontext() as context:
+            context.prec = _DIGITS
+            exact = np.array([Decimal(float(value)) for value in a])
+            sums: Any = np.add.outer(exact, exact)
+            powers = sums ** (degree + 1) * np.sqrt(sums)
+            beta = _orthonormalised(Decimal(0.5 * float(gamma(degree + 1.5))) / powers)
+        _require_clear(beta, points**degree * np.exp(-a[:, None] * points**2))
         q = eta / (eta + a)
         exponents[degree] = a * q
-        beta = _orthonormalised(overlaps, n_max)
         factors[degree] = (np.pi / eta) ** 1.5 * beta * q ** (degree + 1.5)
 
     def evaluate(distances: _Array) -> _Array:
@@ -200,16 +229,18 @@ def _polynomial(
     x^l`.
     """
     eta = 0.5 / sigma**2
-    order = np.arange(1.0, n_max + 1.0)
-    total = np.add.outer(order, order)
-    # In units of r_cut, where all elements are of order one.
-    overlaps = 2.0 / ((5.0 + total) * (6.0 + total) * (7.0 + total))
-    scales = r_cut ** (order + 3.5)
-    beta = _orthonormalised(overlaps * np.outer(scales, scales), n_max)
+    order = np.arange(n_max) + 1
+    with localcontext() as context:
+        context.prec = _DIGITS
+        total: Any = np.add.outer(order, order).astype(object)
+        powers = np.array([[Decimal(r_cut) ** (7 + k) for k in row] for row in total])
+        beta = _orthonormalised(2 * powers / ((5 + total) * (6 + total) * (7 + total)))
     # Sums of so many points are exact to rounding: half a dozen per width of the Gaussian.
     points, weights = roots_legendre(int(40 + 6.0 * r_cut / sigma))
     points = 0.5 * r_cut * (points + 1.0)
-    basis = beta @ (r_cut - points) ** (order[:, None] + 2.0)
+    plain = (r_cut - points) ** (order[:, None] + 2.0)
+    _require_clear(beta, plain)
+    basis = beta @ plain
     basis *= 4.0 * np.pi * 0.5 * r_cut * weights * points**2
 
     def evaluate(distances: _Array) -> _Array:
