@@ -29,6 +29,10 @@ _Rows = npt.NDArray[np.int64]
 # Molecules per panel: calling the compiled code costs nothing beside them.
 _PANEL = 16
 
+# Beyond these, tables of radial functions would take minutes and gigabytes.
+_RANGES = {"n_max": (1, 24), "l_max": (0, 20)}
+_LONGEST = 100.0
+_NARROWEST = 200.0
 _BASES = ("gto", "polynomial")
 _COMPRESSIONS = ("off", "mu1nu1", "mu2", "crossover")
 _AVERAGES = (None, "inner", "outer")
@@ -54,13 +58,13 @@ class SOAP(Descriptor):
     Parameters
     ----------
     r_cut : float, default 5.0
-        Radius of the surroundings of an atom, angstrom; above 1 for the basis "gto".
+        Radius of the surroundings of an atom, angstrom, at most 100; above 1 for the basis "gto".
     n_max : int, default 8
-        Number of radial functions.
+        Number of radial functions, at most 24.
     l_max : int, default 6
-        Largest degree of the spherical harmonics.
+        Largest degree of the spherical harmonics, at most 20.
     sigma : float, default 0.3
-        Width of the Gaussians of the density, angstrom.
+        Width of the Gaussians of the density, angstrom, from ``r_cut / 200`` to ``r_cut``.
     radial_basis : {"gto", "polynomial"}, default "gto"
         Gaussians times :math:`r^l`, or polynomials that vanish at ``r_cut``; both orthonormalised.
     weighting : dict, optional
@@ -194,11 +198,19 @@ class SOAP(Descriptor):
                 raise SettingError(
                     f"{name}={getattr(self, name)!r} must be a finite number of angstrom above 0"
                 )
-        for name, smallest in (("n_max", 1), ("l_max", 0)):
-            if not is_whole(getattr(self, name), smallest):
+        for name, (smallest, largest) in _RANGES.items():
+            value = getattr(self, name)
+            if not is_whole(value, smallest) or value > largest:
                 raise SettingError(
-                    f"{name}={getattr(self, name)!r}; give a whole number from {smallest} on"
+                    f"{name}={value!r}; give a whole number from {smallest} to {largest}"
                 )
+        if self.r_cut > _LONGEST:
+            raise SettingError(f"r_cut={self.r_cut!r}; give {_LONGEST:g} angstrom at most")
+        if not self.r_cut / _NARROWEST <= self.sigma <= self.r_cut:
+            raise SettingError(
+                f"sigma={self.sigma!r} must not be below r_cut / {_NARROWEST:g}, nor above "
+                f"r_cut={self.r_cut!r}: choose a width of some tenths of an angstrom"
+            )
         choices: dict[str, tuple[Any, ...]] = {
             "radial_basis": _BASES,
             "average": _AVERAGES,

@@ -198,7 +198,9 @@ def _make_room(n_kinds, basis):
 @jit
 def _make_list(offsets, start, stop):
     """Return arrays for the neighbours in molecules start..stop, too short for most."""
-    largest = np.max(offsets[start + 1 : stop + 1] - offsets[start:stop])
+    largest = 0
+    for molecule in range(start, stop):
+        largest = max(largest, offsets[molecule + 1] - offsets[molecule])
     partners = np.empty(largest, dtype=np.int64)
     return np.empty(largest + 1, dtype=np.int64), partners, np.empty((largest, 5))
 
@@ -278,8 +280,9 @@ def _scatter(compact, seen, pairing, block_ends, out):
             if not (seen[a] and seen[b]) or (pairing != _ALL_PAIRS and b > a):
                 continue
             begin, end = block_ends[a, b, 0], block_ends[a, b, 1]
-            out[begin:end] = compact[place : place + end - begin]
-            place += end - begin
+            for column in range(begin, end):
+                out[column] = compact[place]
+                place += 1
 
 
 @jit
@@ -329,7 +332,8 @@ def fill_averages(
             _add_density(kinds, begin, end, partners, vectors, basis, slots, room)
             if average != _INNER:
                 width = _fill_spectrum(n_slots, pairing, n_max, basis[3], room, row)
-                total[:width] += row[:width]
+                for column in range(width):
+                    total[column] += row[column]
                 density[:n_slots] = 0.0
         if average == _INNER:
             density[:n_slots] /= last - first

@@ -84,8 +84,11 @@ def list_neighbours(positions, order, first, last, reach, weighting, ends, partn
             old_partners, old_vectors = partners, vectors
             partners = np.empty(longer, dtype=np.int64)
             vectors = np.empty((longer, 5))
-            partners[:n] = old_partners[:n]
-            vectors[:n] = old_vectors[:n]
+            # Assignments of slices take seconds to compile.
+            for k in range(n):
+                partners[k] = old_partners[k]
+                for c in range(5):
+                    vectors[k, c] = old_vectors[k, c]
         for k in range(first, last):
             j = order[k]
             squared = _squared_distance(positions, i, j)

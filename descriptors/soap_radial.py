@@ -27,7 +27,7 @@ _Overlaps = Callable[[_Array], _Array]
 
 # What is left of a Gaussian where it is cut off, and of a radial function where it ends; both are
 # those of DScribe.
-_THRESHOLD = 1e-3
+_THRESHOLD = Decimal("1e-3")
 # Digits in which a basis is orthonormalised: the overlaps of two dozen functions have condition
 # numbers up to 1e40.
 _DIGITS = 80
@@ -75,7 +75,7 @@ class RadialTable(NamedTuple):
 
 def padding(sigma: float) -> float:
     """Return how far a Gaussian reaches: it has fallen to 0.001 there (angstrom)."""
-    return float(sigma * np.sqrt(-2.0 * np.log(_THRESHOLD)))
+    return float(sigma * math.sqrt(-2.0 * math.log(_THRESHOLD)))
 
 
 @functools.lru_cache(maxsize=8)
@@ -206,20 +206,12 @@ def _gto(r_cut: float, n_max: int, l_max: int, sigma: float) -> tuple[_Overlaps,
         R_{nl}(r) r^{-l} = (\pi / \eta)^{3/2} \sum_k \beta_{nk} q_k^{l + 3/2} \exp(-a_k q_k r^2)
     """
     eta = 0.5 / sigma**2
-    ends = np.linspace(1.0, r_cut, n_max)
     points = np.linspace(0.0, r_cut, 100)
     exponents = np.empty((l_max + 1, n_max))
     factors = np.empty((l_max + 1, n_max, n_max))
     blur, largest = 0.0, 0.0
     for degree in range(l_max + 1):
-        a = (degree * np.log(ends) - np.log(_THRESHOLD)) / ends**2
-        with localcontext() as context:
-            context.prec = _DIGITS
-            exact = np.array([Decimal(float(value)) for value in a])
-            sums: Any = np.add.outer(exact, exact)
-            powers = sums ** (degree + 1) * np.sqrt(sums)
-            overlaps = Decimal(0.5 * math.gamma(degree + 1.5)) / powers
-            beta = _orthonormalised(overlaps).astype(np.float64)
+        a, beta = _gto_basis(r_cut, n_max, degree)
         q = eta / (eta + a)
         exponents[degree] = a * q
         factors[degree] = (np.pi / eta) ** 1.5 * beta * q ** (degree + 1.5)
@@ -237,6 +229,20 @@ def _gto(r_cut: float, n_max: int, l_max: int, sigma: float) -> tuple[_Overlaps,
         return np.asarray(np.matmul(factors, parts))
 
     return evaluate, float(1.0 / np.sqrt(2.0 * exponents.max()))
+
+
+def _gto_basis(r_cut: float, n_max: int, degree: int) -> tuple[_Array, _Array]:
+    """Return exponents and coefficients of the basis GTO, the same on every machine."""
+    with localcontext() as context:
+        context.prec = _DIGITS
+        step = (Decimal(r_cut) - 1) / max(n_max - 1, 1)
+        ends = [1 + k * step for k in range(n_max)]
+        a = np.array([float((degree * end.ln() - _THRESHOLD.ln()) / end**2) for end in ends])
+        exact = np.array([Decimal(value) for value in a.tolist()])
+        sums: Any = np.add.outer(exact, exact)
+        powers = sums ** (degree + 1) * np.sqrt(sums)
+        overlaps = Decimal(0.5 * math.gamma(degree + 1.5)) / powers
+        return a, _orthonormalised(overlaps).astype(np.float64)
 
 
 def _polynomial(r_cut: float, n_max: int, l_max: int, sigma: float) -> tuple[_Overlaps, float]:
