@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import factorial, factorial2
 
 from kernchem._threads import run_panels
 from kernchem._validation import is_positive, is_whole
-from kernchem.descriptors import soap_jit
+from kernchem.descriptors import soap_jit, soap_neighbours_jit
 from kernchem.descriptors.base import Descriptor
 from kernchem.descriptors.pairs import element_kinds
 from kernchem.descriptors.radii import element_numbers
 from kernchem.descriptors.soap_radial import padding, radial_table
+from kernchem.descriptors.soap_tables import harmonic_recurrences, harmonic_starts, weight_numbers
 from kernchem.elements import symbol
 from kernchem.environments import Environments, FeatureBlock
 from kernchem.errors import SettingError
@@ -29,14 +29,16 @@ _Rows = npt.NDArray[np.int64]
 # Molecules per panel: calling the compiled code costs nothing beside them.
 _PANEL = 16
 
+# Beyond these, tables of radial functions would take minutes and gigabytes.
+_RANGES = {"n_max": (1, 24), "l_max": (0, 20)}
+_LONGEST = 100.0
+_NARROWEST = 200.0
 _BASES = ("gto", "polynomial")
 _COMPRESSIONS = ("off", "mu1nu1", "mu2", "crossover")
 _AVERAGES = (None, "inner", "outer")
 # Which pairs of elements have columns: all, each with itself, each with the sum of all. "mu2" has
 # all pairs of the one element that it makes of all.
 _PAIRINGS = {"off": 0, "mu2": 0, "crossover": 1, "mu1nu1": 2}
-# Radial weights, by the numbers the compiled code knows, and the settings each of them needs.
-_WEIGHTS = {"poly": (1, "r0 c m"), "pow": (2, "r0 c d m"), "exp": (3, "r0 c d")}
 
 
 class SOAP(Descriptor):
@@ -56,13 +58,13 @@ class SOAP(Descriptor):
     Parameters
     ----------
     r_cut : float, default 5.0
-        Radius of the surroundings of an atom, angstrom; above 1 for the basis "gto".
+        Radius of the surroundings of an atom, angstrom, at most 100; above 1 for the basis "gto".
     n_max : int, default 8
-        Number of radial functions.
+        Number of radial functions, at most 24.
     l_max : int, default 6
-        Largest degree of the spherical harmonics.
+        Largest degree of the spherical harmonics, at most 20.
     sigma : float, default 0.3
-        Width of the Gaussians of the density, angstrom.
+        Width of the Gaussians of the density, angstrom, from ``r_cut / 200`` to ``r_cut``.
     radial_basis : {"gto", "polynomial"}, default "gto"
         Gaussians times :math:`r^l`, or polynomials that vanish at ``r_cut``; both orthonormalised.
     weighting : dict, optional
@@ -183,8 +185,8 @@ class SOAP(Descriptor):
 
     def _learn(self, structures: Structures) -> None:
         self._check_settings()
-        self._radial_settings()
-        self._weighting()
+        self._basis()
+        self._weights()
         if self.species is not None:
             self.elements_ = element_numbers(self.species, "species")
             self._require_known_elements(structures)
@@ -196,11 +198,19 @@ class SOAP(Descriptor):
                 raise SettingError(
                     f"{name}={getattr(self, name)!r} must be a finite number of angstrom above 0"
                 )
-        for name, smallest in (("n_max", 1), ("l_max", 0)):
-            if not is_whole(getattr(self, name), smallest):
+        for name, (smallest, largest) in _RANGES.items():
+            value = getattr(self, name)
+            if not is_whole(value, smallest) or value > largest:
                 raise SettingError(
-                    f"{name}={getattr(self, name)!r}; give a whole number from {smallest} on"
+                    f"{name}={value!r}; give a whole number from {smallest} to {largest}"
                 )
+        if self.r_cut > _LONGEST:
+            raise SettingError(f"r_cut={self.r_cut!r}; give {_LONGEST:g} angstrom at most")
+        if not self.r_cut / _NARROWEST <= self.sigma <= self.r_cut:
+            raise SettingError(
+                f"sigma={self.sigma!r} must not be below r_cut / {_NARROWEST:g}, nor above "
+                f"r_cut={self.r_cut!r}: choose a width of some tenths of an angstrom"
+            )
         choices: dict[str, tuple[Any, ...]] = {
             "radial_basis": _BASES,
             "average": _AVERAGES,
@@ -223,8 +233,8 @@ class SOAP(Descriptor):
                 f"r_cut={self.r_cut!r}, or None"
             )
 
-    def _radial_settings(self) -> tuple[Any, ...]:
-        """Return the table of radial functions and the step of its distances."""
+    def _basis(self) -> tuple[_Array, float, _Array, _Rows]:
+        """Return what the compiled code makes coefficients of."""
         table = radial_table(
             self.radial_basis,
             float(self.r_cut),
@@ -232,67 +242,16 @@ class SOAP(Descriptor):
             int(self.l_max),
             float(self.sigma),
         )
-        return table.values, table.step
+        degrees = int(self.l_max)
+        return table.values, table.step, harmonic_recurrences(degrees), harmonic_starts(degrees)
 
-    def _weighting(self) -> _Array:
+    def _weights(self) -> _Array:
         """Return the weights of neighbours as the numbers that the compiled code takes."""
-        width = 0.0 if self.cutoff is None else float(self.cutoff)
-        numbers = np.array([0.0, 1.0, 0.0, 0.0, 0.0, -1.0, self.r_cut, width])
-        if self.weighting is None:
-            return numbers
-        example = "{'function': 'poly', 'r0': 5.0, 'c': 1.0, 'm': 2.0}"
-        if not isinstance(self.weighting, Mapping):
-            raise SettingError(f"weighting={self.weighting!r} is no mapping; write e.g. {example}")
-        given = dict(self.weighting)
-        function, centre = given.pop("function", None), given.pop("w0", None)
-        if function is not None and function not in _WEIGHTS:
-            raise SettingError(
-                f"weighting: the function {function!r} is unknown; choose one of "
-                f"{', '.join(map(repr, _WEIGHTS))}, e.g. {example}"
-            )
-        number, needed = _WEIGHTS.get(function, (0, ""))
-        if set(given) != set(needed.split()):
-            raise SettingError(
-                f"weighting={self.weighting!r}: beside 'function' and 'w0', it must hold "
-                f"{', '.join(needed.split()) or 'nothing'}; write e.g. {example}"
-            )
-        if centre is not None:
-            given["w0"] = centre
-        for name, value in given.items():
-            # At the centre "pow" divides by d alone.
-            positive = name == "r0" or (name == "d" and function == "pow" and centre is None)
-            if not is_positive(value) and (positive or value != 0):
-                raise SettingError(
-                    f"weighting[{name!r}]={value!r} must be a finite number "
-                    f"{'above' if positive else 'not below'} 0"
-                )
-        places = {"r0": 1, "c": 2, "d": 3, "m": 4, "w0": 5}
-        for name, value in given.items():
-            numbers[places[name]] = value
-        numbers[0] = number
-        return numbers
+        return weight_numbers(self.weighting, float(self.r_cut), self.cutoff)
 
     def _reach(self) -> float:
         """Return the distance up to which neighbours count, angstrom."""
         return float(self.r_cut) + (0.0 if self.cutoff is not None else padding(float(self.sigma)))
-
-    def _recurrences(self) -> _Array:
-        """Return the factors by which harmonics follow from those of lower degrees."""
-        degree, m = np.indices((self.l_max + 1, self.l_max + 1), dtype=np.float64)
-        above = degree >= m
-        norms = np.where(m > 0.0, 2.0, 1.0) * (2.0 * degree + 1.0) / (4.0 * np.pi)
-        norms = np.sqrt(norms * factorial(np.where(above, degree - m, 0)) / factorial(degree + m))
-        steps = np.where(degree > m, degree - m, 1.0)
-        out = np.zeros((2, *norms.shape))
-        out[0, 1:] = ((2.0 * degree - 1.0) / steps * norms)[1:] / norms[:-1]
-        out[1, 2:] = ((degree + m - 1.0) / steps * norms)[2:] / norms[:-2]
-        own = np.arange(self.l_max + 1)
-        out[0, own, own] = norms[own, own] * factorial2(np.maximum(2 * own - 1, 1))
-        return np.where(above, out, 0.0)
-
-    def _factors(self) -> _Array:
-        degree: _Array = np.arange(self.l_max + 1.0)
-        return np.pi * np.sqrt(8.0 / (2.0 * degree + 1.0))
 
     def _kinds(self, structures: Structures) -> tuple[_Rows, int]:
         """Return the number of each atom's element, and how many elements are told apart."""
@@ -316,22 +275,21 @@ class SOAP(Descriptor):
 
     def _compute(self, structures: Structures) -> _Array | Environments:
         kinds, n_kinds = self._kinds(structures)
+        owners = np.repeat(np.arange(len(structures)), structures.sizes)
         settings: tuple[Any, ...] = (
             kinds,
+            np.lexsort((kinds, owners)),
             structures.positions,
             structures.offsets,
             self._reach(),
-            self._weighting(),
-            *self._radial_settings(),
-            self._recurrences(),
-            self._factors(),
+            self._weights(),
+            self._basis(),
             int(self.n_max),
             _PAIRINGS[self.compression],
             bool(self.normalise),
         )
         # The checker of types cannot count the arguments that a tuple of any length stands for.
         averages: Callable[..., None] = soap_jit.fill_averages
-        marking: Callable[..., None] = soap_jit.mark_elements
         filling: Callable[..., None] = soap_jit.fill_rows
         if not self.local:
             average = 1 if self.average == "inner" else 2
@@ -345,7 +303,9 @@ class SOAP(Descriptor):
         seen = np.zeros((len(kinds), n_kinds), dtype=bool)
 
         def mark(start: int, stop: int) -> None:
-            marking(*settings[:4], start, stop, seen)
+            soap_neighbours_jit.mark_elements(
+                kinds, structures.positions, structures.offsets, self._reach(), start, stop, seen
+            )
 
         run_panels(mark, len(structures), _PANEL, self.n_jobs)
         blocks, places, values = self._layout(seen)

@@ -11,12 +11,13 @@ from typing import Any
 
 import numba
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 
 from kernchem._numba import jit
 
-__all__ = ["exp", "multiply_add"]
+__all__ = ["exp", "multiply_add", "sum_tile"]
 
 _LOG2_E = 1.4426950408889634
 # ln 2 in two pieces. The first has 32 significant bits: its product with the exponent (at most
@@ -73,6 +74,95 @@ def _times_power_codegen(
     return types.float64(types.float64, types.float64), generate
 
 
+# Numba asks for the arguments of an intrinsic by name.
+def _sum_tile_codegen(
+    typing_context: Any,
+    left: Any,
+    right: Any,
+    row: Any,
+    count: Any,
+    k: Any,
+    q: Any,
+    add: Any,
+    out: Any,
+    place: Any,
+    stride: Any,
+    shrink: Any,
+) -> tuple[Any, Callable[..., Any]]:
+    """Generate the sums of a tile, in four registers of four numbers each."""
+    arrays = left, right, out
+    if any(array.layout != "C" or array.dtype != types.float64 for array in arrays):
+        raise TypeError("tiles are sums over C-contiguous arrays of float64")
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector, whole = ir.VectorType(ir.DoubleType(), 4), ir.IntType(64)
+        fused = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector] * 3), "llvm.fmuladd.v4f64"
+        )
+        left, right, out = (
+            make_array(signature.args[k])(context, builder, value=arguments[k]) for k in (0, 1, 7)
+        )
+        row, count, k, q, add = arguments[2:7]
+        place, stride, shrink = arguments[8:]
+
+        def at(array: Any, index: Any) -> Any:
+            return builder.bitcast(builder.gep(array.data, [index]), vector.as_pointer())
+
+        def load(array: Any, index: Any) -> Any:
+            return builder.load(at(array, index), align=8)
+
+        def spread(number: Any) -> Any:
+            first = ir.Constant(ir.IntType(32), 0)
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), 4), [0] * 4)
+            single = builder.insert_element(ir.Constant(vector, ir.Undefined), number, first)
+            return builder.shuffle_vector(single, single, lanes)
+
+        zeros = ir.Constant(vector, [0.0] * 4)
+        widths = [cgutils.unpack_tuple(builder, array.shape)[-1] for array in (left, right)]
+        places = []
+        for _ in range(4):
+            places.append(place)
+            place, stride = builder.add(place, stride), builder.sub(stride, shrink)
+        sums = [cgutils.alloca_once_value(builder, zeros) for _ in places]
+        with builder.if_then(add):
+            for total, here in zip(sums, places, strict=True):
+                builder.store(load(out, here), total)
+        with cgutils.for_range(builder, count) as loop:
+            here = builder.add(row, loop.index)
+            first = builder.add(builder.mul(here, widths[0]), k)
+            columns = load(right, builder.add(builder.mul(here, widths[1]), q))
+            for t, total in enumerate(sums):
+                index = builder.add(first, ir.Constant(whole, t))
+                value = spread(builder.load(builder.gep(left.data, [index])))
+                builder.store(builder.call(fused, [value, columns, builder.load(total)]), total)
+        for total, here in zip(sums, places, strict=True):
+            builder.store(builder.load(total), at(out, here), align=8)
+        return context.get_dummy_value()
+
+    whole = types.int64
+    signature = types.void(left, right, *[whole] * 4, types.boolean, out, *[whole] * 3)
+    return signature, generate
+
+
+def _sum_tile_python(
+    left: Any,
+    right: Any,
+    row: int,
+    count: int,
+    k: int,
+    q: int,
+    add: bool,
+    out: Any,
+    place: int,
+    stride: int,
+    shrink: int,
+) -> None:
+    rows = slice(row, row + count)
+    for sums in left[rows, k : k + 4].T @ right[rows, q : q + 4]:
+        out[place : place + 4] = sums + (out[place : place + 4] if add else 0.0)
+        place, stride = place + stride, stride - shrink
+
+
 def _multiply_add_python(a: float, b: float, c: float) -> float:
     return a * b + c
 
@@ -85,9 +175,18 @@ def _times_power_python(value: float, rounded: float) -> float:
 
 # Numba can cache a function that calls an intrinsic only if a name of the module holds it.
 # ``multiply_add(a, b, c)`` is a b + c.
+#
+# ``sum_tile(left, right, row, count, k, q, add, out, place, stride, shrink)`` multiplies columns k
+# to k + 3 of ``left`` with columns q to q + 3 of ``right``, sums over ``count`` rows from ``row``
+# on, and writes the 4 x 4 sums to ``out``, or adds them to what is there: the first four from
+# ``place`` on, the next ``stride`` behind them, and each ``shrink`` less behind the last (rows of a
+# triangle). The arrays are C-contiguous, ``out`` is flat, and no index is checked. Numba vectorises
+# long loops only: a tile takes a quarter of the time of the same sums written out.
 if numba.config.DISABLE_JIT:
     multiply_add, _times_power = _multiply_add_python, _times_power_python
+    sum_tile = _sum_tile_python
 else:
+    sum_tile = intrinsic(_sum_tile_codegen)
     multiply_add = intrinsic(_multiply_add_codegen)
     _times_power = intrinsic(_times_power_codegen)
 
