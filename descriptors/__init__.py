@@ -11,6 +11,7 @@ from kernchem.descriptors.inverse_distances import InverseDistances
 from kernchem.descriptors.overlap import OverlapEigenvalues
 from kernchem.descriptors.slatm import SLATM
 from kernchem.descriptors.soap import SOAP
+from kernchem.descriptors.torsions import Torsions
 
 __all__ = [
     "ACSF",
@@ -25,4 +26,5 @@ __all__ = [
     "EncodedBonds",
     "InverseDistances",
     "OverlapEigenvalues",
+    "Torsions",
 ]

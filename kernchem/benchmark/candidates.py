@@ -23,6 +23,7 @@ from kernchem.descriptors import (
     EncodedBonds,
     InverseDistances,
     OverlapEigenvalues,
+    Torsions,
 )
 from kernchem.errors import SettingError
 from kernchem.kernels import NAMED_KERNELS, Average, BestMatch, Gaussian, Laplacian, REMatch
@@ -52,6 +53,7 @@ DESCRIPTORS: dict[str, Callable[[], Descriptor]] = {
     "overlap-sp": OverlapEigenvalues,
     "inverse-distances": InverseDistances,
     "slatm": SLATM,
+    "torsions": Torsions,
     "aslatm": lambda: SLATM(per_atom=True),
     "fchl19": FCHL19,
     "soap": SOAP,

@@ -41,8 +41,8 @@ __all__ = ["benchmark"]
     "--descriptors",
     metavar="A,B,...",
     help="cm, cm-eigenspectrum, bob, encoded-bonds, encoded-bonds-3, overlap-s, overlap-sp, "
-    "inverse-distances, slatm; features of atoms: aslatm, fchl19, soap, acsf, wacsf, acm; and "
-    "composite, a sum of kernels.  [default: the first five]",
+    "inverse-distances, slatm, torsions; features of atoms: aslatm, fchl19, soap, acsf, wacsf, "
+    "acm; and composite, a sum of kernels.  [default: the first five]",
 )
 @click.option(
     "--best",

@@ -20,6 +20,7 @@ from kernchem.descriptors import (
     Descriptor,
     EncodedBonds,
     InverseDistances,
+    Torsions,
 )
 from kernchem.elements import MAX_ATOMIC_NUMBER
 from kernchem.environments import Environments
@@ -250,7 +251,8 @@ def _common_from_json(descriptor: Any, layout: Any, n_features: int) -> None:
     if "size" in found:
         descriptor._set_size(whole(found["size"], "size", 1, n_features))
     if "types" in found:
-        types = [_type_from_json(members, elements) for members in _items(found["types"])]
+        sizes = (4, 4) if isinstance(descriptor, Torsions) else (1, 3)
+        types = [_type_from_json(members, elements, sizes) for members in _items(found["types"])]
         if len(set(types)) < len(types) or len(types) > n_features:
             raise ModelFileError("a type of a layout is there twice, or there are too many")
         descriptor._set_types(types)
@@ -262,12 +264,17 @@ def _items(value: Any) -> list[Any]:
     return value
 
 
-def _type_from_json(value: Any, elements: tuple[int, ...]) -> tuple[int, ...]:
-    """Return one to three elements, the smaller end first."""
+def _type_from_json(
+    value: Any, elements: tuple[int, ...], sizes: tuple[int, int]
+) -> tuple[int, ...]:
+    """Return so many elements, of both directions the lesser one."""
+    fewest, most = sizes
     members = value if isinstance(value, list) else []
-    usable = 1 <= len(members) <= 3 and all(type(z) is int and z in elements for z in members)
-    if not usable or members[0] > members[-1]:
-        raise ModelFileError("types of a layout must be one to three of its elements")
+    usable = fewest <= len(members) <= most
+    if not usable or not all(type(z) is int and z in elements for z in members):
+        raise ModelFileError(f"types of a layout must be {fewest} to {most} of its elements")
+    if members > members[::-1]:
+        raise ModelFileError(f"the type {members} of a layout must be written from its other end")
     return tuple(members)
 
 

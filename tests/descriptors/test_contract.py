@@ -24,6 +24,7 @@ from kernchem.descriptors import (
     EncodedBonds,
     InverseDistances,
     OverlapEigenvalues,
+    Torsions,
 )
 from kernchem.environments import Environments
 from kernchem.errors import LayoutError, StructureError, UnknownElementError
@@ -64,6 +65,8 @@ VARIANTS = {
     "SOAP-mu1nu1": SOAP(3.0, 2, 1, 0.4, compression="mu1nu1", weighting={"w0": 0.0}),
     "SOAP-inner": SOAP(3.0, 2, 1, 0.4, average="inner", compression="crossover"),
     "SOAP-outer": SOAP(3.0, 3, 2, 0.4, average="outer", compression="mu2", normalise=False),
+    "Torsions": Torsions(),
+    "Torsions-two": Torsions(grid=(0.8, 1.0, 2), sigma=0.1),
     "WACSF": WACSF(3.0, radial="centred", angular=[(0.1, 1.0, 1.0)]),
 }
 #: What they do not promise. The noise of "random" belongs to the coordinates as they are.
@@ -75,11 +78,13 @@ EXCEPTIONS = {
 }
 #: Those that describe frames of one molecule.
 ONE_MOLECULE = {name for name in VARIANTS if name.startswith("InverseDistances")}
+#: Those that see chains of atoms only, of which the smallest molecules have none.
+OF_CHAINS = {name for name in VARIANTS if name.startswith("Torsions")}
 #: Those that hold molecules of different sizes, up to the largest that they were fitted on.
 WITH_SIZE = sorted(
     name
     for name in set(VARIANTS) - ONE_MOLECULE
-    if not name.startswith(("EncodedBonds", "SLATM", "ACSF", "WACSF", "FCHL19", "SOAP"))
+    if not name.startswith(("EncodedBonds", "SLATM", "ACSF", "WACSF", "FCHL19", "SOAP", "Torsions"))
 )
 PER_ATOM = {name for name, variant in VARIANTS.items() if variant.local}
 #: Values for rounding errors, at any rate of features of order one.
@@ -114,7 +119,7 @@ def descriptor(name):
 @pytest.fixture
 def samples(name, shaken, frames):
     """Structures that the descriptor can describe."""
-    return frames if name in ONE_MOLECULE else shaken
+    return frames if name in ONE_MOLECULE | OF_CHAINS else shaken
 
 
 def test_every_public_descriptor_is_tested():
@@ -123,7 +128,7 @@ def test_every_public_descriptor_is_tested():
 
 
 def test_contract(name, frames):
-    structures = frames if name in ONE_MOLECULE else None
+    structures = frames if name in ONE_MOLECULE | OF_CHAINS else None
     check_descriptor(VARIANTS[name], structures, **EXCEPTIONS.get(name, {}))
 
 

@@ -31,6 +31,7 @@ from kernchem.descriptors import (
     EncodedBonds,
     InverseDistances,
     OverlapEigenvalues,
+    Torsions,
 )
 from kernchem.environments import Environments, FeatureBlock
 from kernchem.errors import KernchemWarning, ModelFileError
@@ -97,6 +98,8 @@ def models():
     yield KRR(terms, **FIXED).fit(FRAMES, Y), FRAMES
     spectra = SLATM(r_cut=2.0, step_r=0.9, step_theta=2.0, sigma_r=0.5, sigma_theta=0.5)
     yield KRR(Gaussian(9.0), descriptor=spectra, **FIXED).fit(FRAMES, Y), FRAMES
+    torsions = Torsions(grid=(0.8, 1.0, 2))
+    yield KRR(Gaussian(9.0), descriptor=torsions, **FIXED).fit(FRAMES, Y), FRAMES
 
 
 def saved_parts(model, folder):
