@@ -18,13 +18,14 @@ from kernchem.descriptors import Descriptor
 from kernchem.errors import SettingError
 from kernchem.kernels import NAMED_KERNELS, Gaussian, StructureKernel
 from kernchem.models.recipes import RECIPES
-from kernchem.models.terms import Term, Terms, TermSum, joined, kernel_for
+from kernchem.models.terms import Term, TermProduct, Terms, TermSum, joined, kernel_for
 
 __all__ = ["ModelSettings", "read_settings"]
 
 #: Keys of the file itself.
 _TOP = ("descriptor", "kernel", "term", "alpha", "criterion")
 _TERM = ("descriptor", "kernel", "weight", "width")
+_PRODUCT = ("factors", "weight")
 _CRITERIA = ("mae", "rmse")
 
 _Makers = Mapping[str, Callable[[], Any]]
@@ -125,26 +126,44 @@ def _sum(tables: Any) -> TermSum:
         where = f"term {number}"
         if not isinstance(table, dict):
             raise SettingError(f"{where} = {short(table)} is no table; write [[term]]")
-        _require_known(table, _TERM, where)
-        if "descriptor" not in table:
-            raise SettingError(
-                f"{where} has no descriptor; use {', '.join(_short_names(_DESCRIPTORS))}"
-            )
-        descriptor = _descriptor(table["descriptor"], f"{where}, descriptor")
-        kernel = _kernel(table.get("kernel", "auto"), f"{where}, kernel")
-        _suited(descriptor, kernel, f"{where}, kernel")
-        term = Term(
-            descriptor,
-            None if isinstance(kernel, str) and kernel == "auto" else kernel,
-            weight=table.get("weight", 1.0),
-            width=table.get("width"),
-        )
+        term = _product(table, where) if "factors" in table else _term(table, where)
         try:
             joined(term)
         except SettingError as error:
             raise SettingError(f"{where}: {error}") from None
         terms.append(term)
     return TermSum(terms)
+
+
+def _product(table: dict[str, Any], where: str) -> TermProduct:
+    _require_known(table, _PRODUCT, where)
+    factors = table["factors"]
+    if not isinstance(factors, list) or not factors:
+        raise SettingError(f"{where}, factors = {short(factors)} is no list of tables")
+    made = []
+    for number, factor in enumerate(factors, 1):
+        place = f"{where}, factor {number}"
+        if not isinstance(factor, dict):
+            raise SettingError(f"{place} = {short(factor)} is no table; write {{descriptor = ...}}")
+        made.append(_term(factor, place))
+    return TermProduct(made, weight=table.get("weight", 1.0))
+
+
+def _term(table: dict[str, Any], where: str) -> Term:
+    _require_known(table, _TERM, where)
+    if "descriptor" not in table:
+        raise SettingError(
+            f"{where} has no descriptor; use {', '.join(_short_names(_DESCRIPTORS))}"
+        )
+    descriptor = _descriptor(table["descriptor"], f"{where}, descriptor")
+    kernel = _kernel(table.get("kernel", "auto"), f"{where}, kernel")
+    _suited(descriptor, kernel, f"{where}, kernel")
+    return Term(
+        descriptor,
+        None if isinstance(kernel, str) and kernel == "auto" else kernel,
+        weight=table.get("weight", 1.0),
+        width=table.get("width"),
+    )
 
 
 # -- descriptors and kernels ----------------------------------------------------------------------

@@ -68,6 +68,24 @@ def test_kernels(read, name, text, expected):
     same(settings.kernel, expected)
 
 
+def test_a_product_of_kernels(read):
+    settings = read(
+        """
+        [[term]]
+        weight = 0.5
+        factors = [{descriptor = "bob", width = 2.0}, {descriptor = {name = "slatm", r_cut = 3.0}}]
+        [[term]]
+        descriptor = "cm"
+        """
+    )
+    product, single = settings.descriptor.terms
+    first, second = product.factors
+    same(first.descriptor, BagOfBonds())
+    same(second.descriptor, SLATM(r_cut=3.0))
+    same(single.descriptor, CoulombMatrix())
+    assert (product.weight, first.width, second.width) == (0.5, 2.0, None)
+
+
 def test_terms_alpha_and_criterion(read):
     settings = read(
         """
@@ -121,6 +139,11 @@ def test_a_recipe_by_its_name(read):
         ("term = 3", "term must be tables"),
         ("term = [3]", r"term 1 = int 3 is no table; write \[\[term\]\]"),
         ('descriptor = "cm"\n[[term]]\ndescriptor = "bob"', "excludes"),
+        ("[[term]]\nfactors = []", "term 1, factors = .* is no list of tables"),
+        ("[[term]]\nfactors = 3", "term 1, factors = .* is no list of tables"),
+        ('[[term]]\nfactors = ["bob"]', "term 1, factor 1 = .* is no table"),
+        ('[[term]]\nfactors = [{kernel = "gaussian"}]', "term 1, factor 1 has no descriptor"),
+        ('[[term]]\nfactors = [{descriptor = "bob"}]\nwidth = 2', "term 1: unknown key 'width'"),
         ('[[term]]\nkernel = "gaussian"', "term 1 has no descriptor; use cm"),
         ('[[term]]\ndescriptor = "bob"\nwide = 1', "term 1: unknown key 'wide'; use descriptor"),
         ('[[term]]\ndescriptor = "composite"', "term 1, descriptor: there is no 'composite'"),
