@@ -6,7 +6,7 @@ import pickle
 import joblib
 import numpy as np
 import pytest
-from fuzzing import examples
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from fuzzing import examples
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from published import (

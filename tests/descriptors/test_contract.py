@@ -87,6 +87,11 @@ WITH_SIZE = sorted(
     if not name.startswith(("EncodedBonds", "SLATM", "ACSF", "WACSF", "FCHL19", "SOAP", "Torsions"))
 )
 PER_ATOM = {name for name, variant in VARIANTS.items() if variant.local}
+#: Those whose compiled lines run in the contract of another variant, or below.
+SAME_LINES = {
+    "ACSF-tanh", "EncodedBonds-bonds", "OverlapEigenvalues-atoms", "SLATM-atoms",
+    "SLATM-elements", "SOAP-cutoff", "SOAP-outer",
+}  # fmt: skip
 #: Values for rounding errors, at any rate of features of order one.
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -127,6 +132,13 @@ def test_every_public_descriptor_is_tested():
     assert {type(variant) for variant in VARIANTS.values()} == public
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in SAME_LINES else name
+        for name in sorted(VARIANTS)
+    ],
+)
 def test_contract(name, frames):
     structures = frames if name in ONE_MOLECULE | OF_CHAINS else None
     check_descriptor(VARIANTS[name], structures, **EXCEPTIONS.get(name, {}))

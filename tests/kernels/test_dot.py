@@ -188,6 +188,7 @@ def test_names_are_kernels_of_an_estimator(name, rng):
     assert np.abs(model.loo_residuals_).mean() < 0.25
 
 
+@pytest.mark.slow
 def test_widths_of_their_own_are_chosen(rng):
     """A feature that does not matter gets a large width."""
     X = rng.uniform(-2.0, 2.0, size=(60, 2))

@@ -3,6 +3,7 @@
 import mpmath
 import numpy as np
 import pytest
+from effort import size
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.gaussian_process.kernels import RBF
@@ -159,7 +160,7 @@ def test_theta_of_widths(make):
 )
 def test_skipped_zeros_change_nothing(make, n_features, rng):
     """Samples with zeros in any places: what is skipped is known to the last bit."""
-    n, m = TILE + 9, 17
+    n, m = size(TILE, 16) + 9, 17
     X, Y = rng.normal(size=(n, n_features)), rng.normal(size=(m, n_features))
     for features in (X, Y):
         for row in features:
@@ -187,7 +188,8 @@ def test_skipped_zeros_change_nothing(make, n_features, rng):
 @pytest.mark.parametrize("make", [Laplacian, RADIAL["Matern-1.5"]])
 def test_bits_do_not_depend_on_the_other_samples(make, rng):
     """The order in which samples are packed follows their zeros; the numbers do not."""
-    X = rng.normal(size=(300, 40)) * (rng.uniform(size=(300, 40)) < 0.3)
+    shape = size(300, 60), 40
+    X = rng.normal(size=shape) * (rng.uniform(size=shape) < 0.3)
     kernel = make(2.0)
     whole = kernel.distances(X[:20], X)
     np.testing.assert_array_equal(whole[:, 30:50], kernel.distances(X[:20], X[30:50]))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from effort import size
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, DotProduct, RationalQuadratic
@@ -163,7 +164,7 @@ def test_the_number_of_threads_changes_no_bit(rng):
 
 
 def test_a_structure_of_many_atoms_is_one_panel(rng):
-    X = made(rng, (700, 3))
+    X = made(rng, (size(700, 300), 3))
     expected = Gaussian(0.8)(X[0].values)[X[0].numbers[:, None] == X[0].numbers].sum()
     assert_allclose(AtomSum(Gaussian(0.8))(X)[0, 0], expected, rtol=1e-11)
 

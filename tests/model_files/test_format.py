@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import molecule
-from fuzzing import examples
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_writer import described, model_file, npy, parts

@@ -14,7 +14,7 @@ import zipfile
 import numpy as np
 import pytest
 from ase.build import molecule
-from fuzzing import examples
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_writer import archive_of, described, entry, model_file, npy, parts
