@@ -35,6 +35,11 @@ _MARGIN = math.radians(20.0)
 # weighted with r^-6, so that the near tail counts for more.
 _REACH = 8.9
 _REACH_R = 10.0
+# Widths from a fifth of the spacing of the grid, below which Gaussians fall between its points, up
+# to the length of the grid; so many points per spectrum, and such a power, at most.
+_NARROWEST = 0.2
+_MOST_POINTS = 10_000
+_LARGEST_POWER = 30.0
 # More atoms of one element than this make no other types.
 _MOST = 3
 
@@ -179,6 +184,10 @@ class SLATM(Descriptor):
                 raise SettingError(f"{name}={value!r} must be a finite number above 0")
         self.distances_ = _grid(_R_FIRST, self.r_cut, self.step_r, "step_r")
         self.angles_ = _grid(-_MARGIN, math.pi + _MARGIN, self.step_theta, "step_theta")
+        _require_width(self.distances_, self.sigma_r, "sigma_r", self.step_r, "step_r")
+        _require_width(self.angles_, self.sigma_theta, "sigma_theta", self.step_theta, "step_theta")
+        if self.power > _LARGEST_POWER:
+            raise SettingError(f"power={self.power!r}; give {_LARGEST_POWER:g} at most")
         if self.elements is None:
             self._set_types(set().union(*_types_of(structures)[0]))
             return
@@ -294,12 +303,33 @@ class SLATM(Descriptor):
 
 def _grid(first: float, last: float, step: float, name: str) -> _Array:
     """Return a grid from ``first`` to ``last`` whose spacing is ``step`` or little more."""
-    n = int((last - first) / step) + 1
+    n = int(min((last - first) / step, _MOST_POINTS)) + 1
+    if n > _MOST_POINTS:
+        raise SettingError(
+            f"{name}={step!r} makes more than {_MOST_POINTS} points between {first:.3g} and "
+            f"{last:.3g}; choose a larger step"
+            + (" or a smaller r_cut" if name == "step_r" else "")
+        )
     if n < 2:
         raise SettingError(
             f"{name}={step!r} leaves less than two points between {first:.3g} and {last:.3g}"
         )
     return np.linspace(first, last, n)
+
+
+def _require_width(grid: _Array, sigma: float, name: str, step: float, step_name: str) -> None:
+    """Raise SettingError if a Gaussian can fall between the points of a grid, or hide them all."""
+    narrowest, widest = _NARROWEST * (grid[1] - grid[0]), grid[-1] - grid[0]
+    if sigma < narrowest:
+        raise SettingError(
+            f"{name}={sigma!r} lets Gaussians fall between the points of the grid: it must be "
+            f"{narrowest:.2g} or more with {step_name}={step!r}; choose a larger width or a "
+            "smaller step"
+        )
+    if sigma > widest:
+        raise SettingError(
+            f"{name}={sigma!r} is wider than the whole grid, {widest:.3g}; choose a smaller width"
+        )
 
 
 def _spectrum(
