@@ -118,8 +118,11 @@ class FCHL19(Descriptor):
 
     Cost O(n^3 n_radial_3) for a molecule of n atoms within the cutoffs of each other. Atoms that
     see the same elements are kept together, without the columns of other elements
-    (:attr:`~kernchem.environments.Environments.blocks`): memory is that of these numbers, and some
-    megabytes for each thread. An atom alone has zeros only.
+    (:attr:`~kernchem.environments.Environments.blocks`). An atom alone has zeros only. Peak memory
+    of ``transform``: the output, 8 bytes per number; 100 bytes per atom; 8 bytes per row and column
+    of blocks; and for each thread, with n atoms in its largest molecule, of which m are within
+    ``a_cut`` of one of them, 16 n^2 bytes, but 64 m^2 for n above 256, and 8 (n_radial_3 + 2
+    n_fourier + 14) n.
 
     References
     ----------

@@ -35,7 +35,7 @@ _MARGIN = math.radians(20.0)
 # weighted with r^-6, so that the near tail counts for more.
 _REACH = 8.9
 _REACH_R = 10.0
-# Widths from a fifth of the spacing of the grid, below which Gaussians fall between its points, up
+# Widths from a fifth of the step of the grid, below which Gaussians fall between its points, up
 # to the length of the grid; so many points per spectrum, and such a power, at most.
 _NARROWEST = 0.2
 _MOST_POINTS = 10_000
@@ -107,8 +107,9 @@ class SLATM(Descriptor):
     -----
     The usual spectra have 157 and 128 points, so that five elements make up to 12,000 columns: 7101
     molecules of QM7 take 0.6 GB in float64, and 15 times as much per atom (zeros that were never
-    written need no memory). Nothing of that size is held beside it. Cost O(n k^2) per molecule of
-    n atoms with k neighbours.
+    written need no memory). Peak memory of ``transform``: the output, 8 bytes per number, 50 bytes
+    per atom, and for each thread 40 bytes per atom of the largest molecule. Cost O(n k^2) per
+    molecule of n atoms with k neighbours.
 
     The numbers are those of qmllib (``generate_slatm`` with ``mbtypes=types_``) to rounding, but
     for atoms on a line, whose angle it takes from an arc cosine that is good to 1e-8. Like there
@@ -318,17 +319,17 @@ def _grid(first: float, last: float, step: float, name: str) -> _Array:
 
 
 def _require_width(grid: _Array, sigma: float, name: str, step: float, step_name: str) -> None:
-    """Raise SettingError if a Gaussian can fall between the points of a grid, or hide them all."""
-    narrowest, widest = _NARROWEST * (grid[1] - grid[0]), grid[-1] - grid[0]
-    if sigma < narrowest:
+    """Raise SettingError if Gaussians fall between the points of a grid, or are flat."""
+    if sigma < _NARROWEST * step:
         raise SettingError(
             f"{name}={sigma!r} lets Gaussians fall between the points of the grid: it must be "
-            f"{narrowest:.2g} or more with {step_name}={step!r}; choose a larger width or a "
-            "smaller step"
+            f"{_NARROWEST * step:.2g} or more with {step_name}={step!r}; choose a larger width or "
+            "a smaller step"
         )
-    if sigma > widest:
+    if sigma > grid[-1] - grid[0]:
         raise SettingError(
-            f"{name}={sigma!r} is wider than the whole grid, {widest:.3g}; choose a smaller width"
+            f"{name}={sigma!r} is wider than the whole grid, {grid[-1] - grid[0]:.3g}; choose a "
+            "smaller width"
         )
 
 
