@@ -74,8 +74,9 @@ class AtomicCoulombMatrix(Descriptor):
     Notes
     -----
     ``C_ij`` with ``i >= j`` stands in column ``i (i + 1) / 2 + j``, so that a larger ``size`` only
-    appends columns. Cost O(n^2 + n k^2) per molecule of n atoms with k neighbours, and one n x n
-    matrix per thread.
+    appends columns. Cost O(n^2 + n k^2) per molecule of n atoms with k neighbours. Peak memory of
+    ``transform``: the output, 8 bytes per number, 50 bytes per atom, and for each thread 8 n (n +
+    11) bytes for the n atoms of the largest molecule.
 
     Distances, or norms, that agree within a relative 1e-10 keep the order of the atoms: the rows of
     a symmetric molecule depend on the order of its equivalent atoms. Where sorting swaps two atoms

@@ -30,6 +30,17 @@ _PANEL = 32
 _WHOLE = 256
 # Up to here no factor of the Gaussian of a triple leaves the range of floating-point numbers.
 _LARGEST_EXPONENT = 1200.0
+# Largest numbers of shells and orders; widths of pairs in units of the spacing of shells (below,
+# they fall between shells) and of r_cut (above, shells are alike); and, beyond which features would
+# underflow or overflow, the angular width, the exponents and the weight.
+_MOST = {"n_radial": 10_000, "n_radial_3": 10_000, "n_fourier": 100}
+_NARROWEST, _WIDEST = 0.1, 10.0
+_LARGEST = {
+    "zeta": 10.0,
+    "two_body_decay": 30.0,
+    "three_body_decay": 30.0,
+    "three_body_weight": 1e9,
+}
 
 
 class FCHL19(Descriptor):
@@ -107,8 +118,11 @@ class FCHL19(Descriptor):
 
     Cost O(n^3 n_radial_3) for a molecule of n atoms within the cutoffs of each other. Atoms that
     see the same elements are kept together, without the columns of other elements
-    (:attr:`~kernchem.environments.Environments.blocks`): memory is that of these numbers, and some
-    megabytes for each thread. An atom alone has zeros only.
+    (:attr:`~kernchem.environments.Environments.blocks`). An atom alone has zeros only. Peak memory
+    of ``transform``: the output, 8 bytes per number; 100 bytes per atom; 8 bytes per row and column
+    of blocks; and for each thread, with n atoms in its largest molecule, of which m are within
+    ``a_cut`` of one of them, 16 n^2 bytes, but 64 m^2 for n above 256, and 8 (n_radial_3 + 2
+    n_fourier + 14) n.
 
     References
     ----------
@@ -183,14 +197,25 @@ class FCHL19(Descriptor):
         return 2 * self.n_fourier * self.n_radial_3
 
     def _check_settings(self) -> None:
-        for name in ("n_radial", "n_radial_3", "n_fourier"):
-            if not is_whole(getattr(self, name), 1):
-                raise SettingError(f"{name}={getattr(self, name)!r}; give a whole number from 1 on")
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if not is_whole(value, 1) or value > most:
+                raise SettingError(f"{name}={value!r}; give a whole number from 1 to {most}")
         names = "r_cut a_cut eta2 eta3 zeta two_body_decay three_body_decay three_body_weight"
         for name in names.split():
             value = getattr(self, name)
             if not is_positive(value) and not (value == 0 and name.startswith(("two", "three"))):
                 raise SettingError(f"{name}={value!r}; give a finite number above 0")
+            if value > _LARGEST.get(name, math.inf):
+                raise SettingError(f"{name}={value!r}; give {_LARGEST[name]:g} at most")
+        width, spacing = math.sqrt(self.eta2), self.r_cut / self.n_radial
+        if not _NARROWEST * spacing <= width <= _WIDEST * self.r_cut:
+            raise SettingError(
+                f"eta2={self.eta2!r} is a width of {width:.2g} angstrom, but the shells are "
+                f"{spacing:.2g} angstrom apart, up to r_cut={self.r_cut!r}: choose eta2 from "
+                f"{(_NARROWEST * spacing) ** 2:.2g} to {(_WIDEST * self.r_cut) ** 2:.2g}, or "
+                "another r_cut or n_radial"
+            )
         if self.eta3 * self.a_cut**2 > _LARGEST_EXPONENT:
             raise SettingError(
                 f"eta3={self.eta3!r} is too narrow for a_cut={self.a_cut!r}: their product "

@@ -35,6 +35,11 @@ _MARGIN = math.radians(20.0)
 # weighted with r^-6, so that the near tail counts for more.
 _REACH = 8.9
 _REACH_R = 10.0
+# Widths from a fifth of the step of the grid, below which Gaussians fall between its points, up
+# to the length of the grid; so many points per spectrum, and such a power, at most.
+_NARROWEST = 0.2
+_MOST_POINTS = 10_000
+_LARGEST_POWER = 30.0
 # More atoms of one element than this make no other types.
 _MOST = 3
 
@@ -102,8 +107,9 @@ class SLATM(Descriptor):
     -----
     The usual spectra have 157 and 128 points, so that five elements make up to 12,000 columns: 7101
     molecules of QM7 take 0.6 GB in float64, and 15 times as much per atom (zeros that were never
-    written need no memory). Nothing of that size is held beside it. Cost O(n k^2) per molecule of
-    n atoms with k neighbours.
+    written need no memory). Peak memory of ``transform``: the output, 8 bytes per number, 50 bytes
+    per atom, and for each thread 40 bytes per atom of the largest molecule. Cost O(n k^2) per
+    molecule of n atoms with k neighbours.
 
     The numbers are those of qmllib (``generate_slatm`` with ``mbtypes=types_``) to rounding, but
     for atoms on a line, whose angle it takes from an arc cosine that is good to 1e-8. Like there
@@ -179,6 +185,10 @@ class SLATM(Descriptor):
                 raise SettingError(f"{name}={value!r} must be a finite number above 0")
         self.distances_ = _grid(_R_FIRST, self.r_cut, self.step_r, "step_r")
         self.angles_ = _grid(-_MARGIN, math.pi + _MARGIN, self.step_theta, "step_theta")
+        _require_width(self.distances_, self.sigma_r, "sigma_r", self.step_r, "step_r")
+        _require_width(self.angles_, self.sigma_theta, "sigma_theta", self.step_theta, "step_theta")
+        if self.power > _LARGEST_POWER:
+            raise SettingError(f"power={self.power!r}; give {_LARGEST_POWER:g} at most")
         if self.elements is None:
             self._set_types(set().union(*_types_of(structures)[0]))
             return
@@ -294,12 +304,33 @@ class SLATM(Descriptor):
 
 def _grid(first: float, last: float, step: float, name: str) -> _Array:
     """Return a grid from ``first`` to ``last`` whose spacing is ``step`` or little more."""
-    n = int((last - first) / step) + 1
+    n = int(min((last - first) / step, _MOST_POINTS)) + 1
+    if n > _MOST_POINTS:
+        raise SettingError(
+            f"{name}={step!r} makes more than {_MOST_POINTS} points between {first:.3g} and "
+            f"{last:.3g}; choose a larger step"
+            + (" or a smaller r_cut" if name == "step_r" else "")
+        )
     if n < 2:
         raise SettingError(
             f"{name}={step!r} leaves less than two points between {first:.3g} and {last:.3g}"
         )
     return np.linspace(first, last, n)
+
+
+def _require_width(grid: _Array, sigma: float, name: str, step: float, step_name: str) -> None:
+    """Raise SettingError if Gaussians fall between the points of a grid, or are flat."""
+    if sigma < _NARROWEST * step:
+        raise SettingError(
+            f"{name}={sigma!r} lets Gaussians fall between the points of the grid: it must be "
+            f"{_NARROWEST * step:.2g} or more with {step_name}={step!r}; choose a larger width or "
+            "a smaller step"
+        )
+    if sigma > grid[-1] - grid[0]:
+        raise SettingError(
+            f"{name}={sigma!r} is wider than the whole grid, {grid[-1] - grid[0]:.3g}; choose a "
+            "smaller width"
+        )
 
 
 def _spectrum(

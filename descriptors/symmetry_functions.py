@@ -32,6 +32,10 @@ _LAST, _FIRST_SHIFTED, _FIRST_CENTRED = 0.5, 0.5, 1.0
 _SPACING = 1.0 / 3.0
 _N_CENTRED, _N_ANGULAR = 10, 3
 _ZETAS = (1.0, 2.0, 4.0)
+# Gaussians narrower than 0.007 angstrom, or farther away than twice the cutoff, see no atoms;
+# powers beyond this one overflow; and a ready set of more functions suits no molecule.
+_LARGEST_ETA, _FARTHEST, _LARGEST_ZETA, _MOST = 1e4, 2.0, 500.0, 1000
+_SAY_ETA = f"eta must lie from 0 to {_LARGEST_ETA:g}, in 1/angstrom^2"
 #: Least cutoff that leaves the grids a length, angstrom.
 _LEAST_R_CUT = 2.0
 _RADIAL_SETS, _ANGULAR_SET = ("shifted", "centred"), "centred"
@@ -75,6 +79,11 @@ def radial_set(kind: str, r_cut: float, n: int | None = None) -> _Array:
     _require_length(r_cut)
     if kind == "shifted":
         width = r_cut - _LAST - _FIRST_SHIFTED
+        if n is None and width > _SPACING * _MOST:
+            raise SettingError(
+                f"r_cut={r_cut!r} makes a ready set of more than {_MOST} functions; choose a "
+                "smaller one, or give parameters of your own"
+            )
         count = round(width / _SPACING) + 1 if n is None else n
         grid = np.linspace(_FIRST_SHIFTED, r_cut - _LAST, count)
         return np.column_stack([np.full(count, 0.5 / (grid[1] - grid[0]) ** 2), grid])
@@ -130,7 +139,7 @@ def radial_parameters(value: Any, argument: str, r_cut: float) -> _Array:
             raise SettingError(f"{argument}={value!r} is no ready set; {_SAY_RADIAL}")
         return radial_set(value, r_cut)
     rows = _rows(value, (2,), f"{argument}={value!r} is no list of rows; {_SAY_RADIAL}")
-    _require_row(rows[:, 0] >= 0.0, rows, argument, "eta must be 0 or above")
+    _require_gaussians(rows, 1, argument, r_cut)
     return rows
 
 
@@ -149,8 +158,9 @@ def angular_parameters(value: Any, argument: str, r_cut: float) -> _Array:
     rows = _rows(value, (3, 4), f"{argument}={value!r} is no list of rows; {_SAY_ANGULAR}")
     if rows.shape[1] == 3:
         rows = np.column_stack([rows, np.zeros(len(rows))])
-    _require_row(rows[:, 0] >= 0.0, rows, argument, "eta must be 0 or above")
-    _require_row(rows[:, 1] > 0.0, rows, argument, "zeta must be above 0")
+    _require_gaussians(rows, 3, argument, r_cut)
+    said = f"zeta must be above 0, and {_LARGEST_ZETA:g} at most"
+    _require_row((rows[:, 1] > 0.0) & (rows[:, 1] <= _LARGEST_ZETA), rows, argument, said)
     _require_row(np.abs(rows[:, 2]) <= 1.0, rows, argument, "lambda must lie from -1 to 1")
     return rows
 
@@ -196,6 +206,14 @@ def _rows(value: Any, widths: tuple[int, ...] | None, message: str) -> _Array:
     if not shaped or not np.isfinite(rows).all():
         raise SettingError(message)
     return rows
+
+
+def _require_gaussians(rows: _Array, shift: int, argument: str, r_cut: float) -> None:
+    """Raise SettingError unless the Gaussians (eta in column 0, r_s in ``shift``) can see atoms."""
+    etas, shifts = rows[:, 0], rows[:, shift]
+    _require_row((etas >= 0.0) & (etas <= _LARGEST_ETA), rows, argument, _SAY_ETA)
+    said = f"r_s must not be beyond twice r_cut={r_cut!r}"
+    _require_row(np.abs(shifts) <= _FARTHEST * r_cut, rows, argument, said)
 
 
 def _require_row(good: npt.NDArray[np.bool_], rows: _Array, argument: str, wanted: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numba
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils, errors, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
@@ -92,7 +92,7 @@ def _sum_tile_codegen(
     """Generate the sums of a tile, in four registers of four numbers each."""
     arrays = left, right, out
     if any(array.layout != "C" or array.dtype != types.float64 for array in arrays):
-        raise TypeError("tiles are sums over C-contiguous arrays of float64")
+        raise errors.TypingError("tiles are sums over C-contiguous arrays of float64")
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vector, whole = ir.VectorType(ir.DoubleType(), 4), ir.IntType(64)

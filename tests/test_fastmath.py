@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernchem._fastmath import exp
+from kernchem._fastmath import exp, sum_tile
 
 SMALLEST_NORMAL = sys.float_info.min
 
@@ -97,3 +98,38 @@ def test_plain_python_twin_gives_the_same_numbers():
     )
     values = [float(word) for word in done.stdout.strip("[]\n").split(",")]
     np.testing.assert_allclose(values, [exp(x) for x in points], rtol=4.5e-16)
+
+
+@numba.njit
+def tile_of(left, right, row, count, k, q, add, out, place, stride, shrink):
+    sum_tile(left, right, row, count, k, q, add, out, place, stride, shrink)
+
+
+@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 5])
+@pytest.mark.parametrize(("stride", "shrink"), [(4, 0), (11, 0), (9, 1)])
+def test_tiles_are_products_of_columns(rng, add, count, stride, shrink):
+    left, right = rng.normal(size=(8, 9)), rng.normal(size=(7, 6))
+    out = rng.normal(size=50)
+    expected, place = out.copy(), 3
+    for t in range(4):
+        for c in range(4):
+            products = [left[2 + i, 5 + t] * right[2 + i, 1 + c] for i in range(count)]
+            before = out[place + c] if add else 0.0
+            expected[place + c] = before + math.fsum(products)
+        place += stride - t * shrink
+    tile_of(left, right, 2, count, 5, 1, add, out, 3, stride, shrink)
+    np.testing.assert_allclose(out, expected, rtol=0, atol=1e-14)
+
+
+def test_a_tile_that_is_not_added_does_not_read():
+    out = np.full(16, np.nan)
+    tile_of(np.ones((1, 4)), np.ones((1, 4)), 0, 1, 0, 0, False, out, 0, 4, 0)
+    assert (out == 1.0).all()
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="NumPy takes any array")
+def test_tiles_refuse_arrays_with_gaps():
+    gaps = np.ones((4, 8))[:, ::2]
+    with pytest.raises(numba.TypingError, match="C-contiguous"):
+        tile_of(gaps, np.ones((4, 4)), 0, 1, 0, 0, False, np.ones(16), 0, 4, 0)

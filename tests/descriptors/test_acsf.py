@@ -337,6 +337,12 @@ def test_functions_may_be_left_out(molecules):
         ({"species": []}, "at least one"),
         ({"species": ["C", 6]}, "each of them once"),
         ({"species": ["Xx"]}, "species: 'Xx'"),
+        ({"r_cut": 1e6}, "r_cut=1000000.0 makes a ready set of more than 1000 functions"),
+        ({"g2": [(1e12, 1.0)]}, r"g2\[0\].*: eta must lie from 0 to 10000, in 1/angstrom\^2"),
+        ({"g2": [(1.0, 50.0)]}, r"g2\[0\].*: r_s must not be beyond twice r_cut=6.0"),
+        ({"g4": [(1e12, 1.0, 1.0)]}, r"g4\[0\].*: eta must lie"),
+        ({"g5": [(1.0, 1.0, 1.0, -50.0)]}, r"g5\[0\].*: r_s must not"),
+        ({"g4": [(0.1, 1e6, 1.0)]}, r"g4\[0\].*: zeta must be above 0, and 500 at most"),
     ],
 )
 def test_wrong_settings_of_acsf_are_named(molecules, setting, said):
@@ -357,6 +363,7 @@ def test_wrong_settings_of_acsf_are_named(molecules, setting, said):
         ({"weights": {"C": np.inf}}, r"weights\['C'\]=inf"),
         ({"weights": {"C": True}}, r"weights\['C'\]=True"),
         ({"weights": {"Xx": 1.0}}, "weights: 'Xx'"),
+        ({"radial": [(1e12, 0.0)]}, r"radial\[0\].*: eta must lie"),
     ],
 )
 def test_wrong_settings_of_wacsf_are_named(molecules, setting, said):

@@ -199,6 +199,17 @@ def test_elements_that_are_given_have_columns(molecules):
         ({"a_cut": 50.0}, "too narrow"),
         ({"elements": "CHNO"}, "no list"),
         ({"elements": ["Q"]}, "elements"),
+        ({"eta2": 1e-12}, r"eta2=1e-12 is a width of 1e-06 angstrom.*from 0.0011 to 6.4e\+03"),
+        ({"eta2": 1e12}, r"eta2=1000000000000.0 is a width of 1e\+06"),
+        ({"eta3": 1e12}, "eta3=1000000000000.0 is too narrow"),
+        ({"r_cut": 1e6}, "the shells are 4.2e.04 angstrom apart.*another r_cut or n_radial"),
+        ({"n_radial": 10**7}, "n_radial=10000000; give a whole number from 1 to 10000"),
+        ({"n_radial_3": 10**7}, "n_radial_3=10000000"),
+        ({"n_fourier": 10**7}, "n_fourier=10000000; give a whole number from 1 to 100"),
+        ({"zeta": 50.0}, "zeta=50.0; give 10 at most"),
+        ({"two_body_decay": 1e3}, "two_body_decay=1000.0; give 30 at most"),
+        ({"three_body_decay": 1e3}, "three_body_decay=1000.0"),
+        ({"three_body_weight": 1e300}, "three_body_weight=1e.300"),
     ],
 )
 def test_wrong_settings_are_named(molecules, settings, message):

@@ -306,7 +306,8 @@ def test_elements_hold_everything(molecules, per_atom):
 
 def test_names():
     water = Structures([8, 1, 1], [[0.0, 0.0, 0.0], [0.9, 0.0, 0.0], [0.0, 0.9, 0.0]], [0, 3])
-    names = SLATM(step_r=4.0, step_theta=3.0).fit(water).get_feature_names_out().tolist()
+    wide = {"step_r": 4.0, "step_theta": 3.0, "sigma_r": 1.0, "sigma_theta": 1.0}
+    names = SLATM(**wide).fit(water).get_feature_names_out().tolist()
     assert names == [
         "H", "O", "H-H(r=0.1000)", "H-H(r=4.8000)", "H-O(r=0.1000)", "H-O(r=4.8000)",
         "H-H-O(theta=-0.3491)", "H-H-O(theta=3.4907)", "H-O-H(theta=-0.3491)",
@@ -332,6 +333,15 @@ def test_names():
         ({"power": np.nan}, "power=nan"),
         ({"elements": "CHNO"}, "elements='CHNO'"),
         ({"elements": ["C", 6]}, "each of them once"),
+        ({"sigma_r": 1e-12}, "sigma_r=1e-12 lets Gaussians fall between.*0.006.* step_r=0.03"),
+        ({"sigma_r": 1e6}, "sigma_r=1000000.0 is wider than the whole grid, 4.7; choose a smaller"),
+        ({"sigma_theta": 1e-12}, "sigma_theta=1e-12 lets .* step_theta=0.03; choose a larger"),
+        ({"sigma_theta": 1e6}, "sigma_theta=1000000.0 is wider than the whole grid, 3.84"),
+        ({"step_r": 1e-6}, "step_r=1e-06 makes more than 10000 points .* larger step or a smaller"),
+        ({"step_r": 1e-320}, "step_r=1e-320 makes more than 10000 points"),
+        ({"step_theta": 1e-6}, "step_theta=1e-06 makes more than 10000 points .* larger step$"),
+        ({"r_cut": 1e6}, "step_r=0.03 makes more than 10000 points .* a smaller r_cut"),
+        ({"power": 400.0}, "power=400.0; give 30 at most"),
     ],
 )
 def test_wrong_settings_are_named(molecules, setting, said):
