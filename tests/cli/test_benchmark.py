@@ -160,6 +160,7 @@ def test_settings_file_is_what_python_makes_of_it(tmp_path):
     assert "model.toml: descriptor cm: unknown key 'r_cut'; use name, " in line
 
 
+@pytest.mark.slow
 def test_run_prints_tables_and_names_the_folder(monkeypatch, tmp_path):
     monkeypatch.undo()
     out = tmp_path / "out"
@@ -259,6 +260,7 @@ def test_interrupt_says_how_to_go_on(monkeypatch, tmp_path):
 # -- another process ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on_to_the_same_results(tmp_path):
     options = ["benchmark", *SMALL, "--repeats", 3]
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
