@@ -174,6 +174,13 @@ def _to_unit_length(row):
 
 
 @jit
+def _divide(values, number):
+    # Without a loop, slices of arrays take seconds to compile.
+    for k in range(len(values)):
+        values[k] /= number
+
+
+@jit
 def _number_slots(seen, slots):
     """Give each element that is present a number; return how many there are."""
     n_slots = 0
@@ -271,13 +278,16 @@ def fill_rows(
 
 
 @jit
-def _scatter(compact, seen, pairing, block_ends, out):
-    """Copy the blocks of the elements that are present to their places among all columns."""
+def _scatter(compact, seen, block_ends, out):
+    """Copy the blocks of the elements that are present to their places among all columns.
+
+    Pairs of elements that have no block end where they begin.
+    """
     n_kinds = len(seen)
     place = 0
     for a in range(n_kinds):
         for b in range(a, n_kinds):
-            if not (seen[a] and seen[b]) or (pairing != _ALL_PAIRS and b > a):
+            if not (seen[a] and seen[b]):
                 continue
             begin, end = block_ends[a, b, 0], block_ends[a, b, 1]
             for column in range(begin, end):
@@ -336,10 +346,10 @@ def fill_averages(
                     total[column] += row[column]
                 density[:n_slots] = 0.0
         if average == _INNER:
-            density[:n_slots] /= last - first
+            _divide(room[0], last - first)
             _fill_spectrum(n_slots, pairing, n_max, basis[3], room, total)
         else:
-            total /= last - first
-        _scatter(total, seen, pairing, block_ends, out[molecule])
+            _divide(total, last - first)
+        _scatter(total, seen, block_ends, out[molecule])
         if normalise:
             _to_unit_length(out[molecule])
