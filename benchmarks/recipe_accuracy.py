@@ -48,7 +48,7 @@ def load_qm7(folder: Path, draw: int) -> Structures:
 def load_qm9(folder: Path, draw: int) -> Structures:
     """Return molecules of the subset of QM9 in the order of a draw, energies in kcal/mol."""
     with np.load(folder / "qm9_subset.npz") as data:
-        label, baseline = data["U0"] * HARTREE, data["gfn2"] * HARTREE
+        label, baseline = data["u0"] * HARTREE, data["gfn2"] * HARTREE
         known = np.flatnonzero(np.isfinite(label) & np.isfinite(baseline))
         order = known[np.random.default_rng(draw).permutation(len(known))]
         return Structures.from_arrays(
