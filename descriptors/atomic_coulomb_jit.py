@@ -6,6 +6,7 @@ import numpy as np
 
 from kernchem._numba import jit
 from kernchem.descriptors.coulomb_jit import fill_matrix, insert_sorted
+from kernchem.descriptors.distances_jit import squared_distance
 
 __all__ = ["fill_atomic"]
 
@@ -21,19 +22,11 @@ def _damping(distance, r_cut, width):
 
 
 @jit
-def _squared_distance(positions, i, j):
-    dx = positions[i, 0] - positions[j, 0]
-    dy = positions[i, 1] - positions[j, 1]
-    dz = positions[i, 2] - positions[j, 2]
-    return dx * dx + dy * dy + dz * dz
-
-
-@jit
 def _damp_pairs(positions, first, n, r_cut, width, matrix):
     """Multiply the interactions of all pairs of atoms by their damping."""
     for i in range(n):
         for j in range(i):
-            distance = math.sqrt(_squared_distance(positions, first + i, first + j))
+            distance = math.sqrt(squared_distance(positions, first + i, first + j))
             matrix[i, j] *= _damping(distance, r_cut, width)
             matrix[j, i] = matrix[i, j]
 
@@ -98,7 +91,7 @@ def fill_atomic(
             insert_sorted(math.inf, 0, keys, order)
             near = 1
             for atom in range(n):
-                squared = _squared_distance(positions, first + atom, first + centre)
+                squared = squared_distance(positions, first + atom, first + centre)
                 if atom != centre and squared < limit:
                     distance = math.sqrt(squared)
                     found[near], found_weights[near] = atom, _damping(distance, r_cut, decay)

@@ -12,8 +12,7 @@ from kernchem._validation import is_positive, is_whole
 from kernchem.descriptors import encoded_bonds_jit
 from kernchem.descriptors.base import Descriptor
 from kernchem.descriptors.pairs import element_kinds, pair_name, pair_table
-from kernchem.descriptors.radii import element_numbers, radius_table
-from kernchem.elements import symbol
+from kernchem.descriptors.radii import bond_radii, element_numbers, radius_table
 from kernchem.errors import SettingError
 from kernchem.structures import Structures
 
@@ -134,16 +133,9 @@ class EncodedBonds(Descriptor):
 
     def _bond_radii(self) -> npt.NDArray[np.float64]:
         """Return the covalent radius of each element of the layout, angstrom."""
-        table = radius_table(self.radii)
         if self.max_bonds is None:
-            return table[list(self.elements_)]
-        for number in self.elements_:
-            if np.isnan(table[number]):
-                raise SettingError(
-                    f"no covalent radius of {symbol(number)} is known, so its bonds cannot be "
-                    f"found: pass radii={{{symbol(number)!r}: ...}} in angstrom, or max_bonds=None"
-                )
-        return table[list(self.elements_)]
+            return radius_table(self.radii)[list(self.elements_)]
+        return bond_radii(self.elements_, self.radii, ", or max_bonds=None")
 
     def _compute(self, structures: Structures) -> npt.NDArray[np.float64]:
         out = np.zeros((len(structures), self.n_features_out_))

@@ -6,6 +6,7 @@ import numpy as np
 
 from kernchem._fastmath import exp
 from kernchem._numba import jit
+from kernchem.descriptors.distances_jit import squared_distance
 
 __all__ = ["fill_encoded_bonds"]
 
@@ -14,17 +15,9 @@ _REACH = 8.9
 
 
 @jit
-def _squared_distance(positions, i, j):
-    dx = positions[i, 0] - positions[j, 0]
-    dy = positions[i, 1] - positions[j, 1]
-    dz = positions[i, 2] - positions[j, 2]
-    return dx * dx + dy * dy + dz * dz
-
-
-@jit
 def _is_bond(kinds, positions, radii, bond_factor, i, j):
     limit = bond_factor * (radii[kinds[i]] + radii[kinds[j]])
-    return _squared_distance(positions, i, j) < limit * limit
+    return squared_distance(positions, i, j) < limit * limit
 
 
 @jit
@@ -139,6 +132,6 @@ def fill_encoded_bonds(
             for k in range(n_near):
                 j = queue[k]
                 if j < i:
-                    distance = math.sqrt(_squared_distance(positions, first + i, first + j))
+                    distance = math.sqrt(squared_distance(positions, first + i, first + j))
                     column = pair_starts[kinds[first + i], kinds[first + j]]
                     _add_gaussian(distance, sigma, grid, row, column)

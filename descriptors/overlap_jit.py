@@ -6,6 +6,7 @@ import numpy as np
 
 from kernchem._fastmath import exp
 from kernchem._numba import jit
+from kernchem.descriptors.distances_jit import squared_distance
 
 __all__ = ["count_neighbours", "fill_environments", "fill_molecules"]
 
@@ -112,14 +113,6 @@ def fill_molecules(positions, roots, firsts, n_orbitals, out):
 
 
 @jit
-def _squared_distance(positions, i, j):
-    dx = positions[i, 0] - positions[j, 0]
-    dy = positions[i, 1] - positions[j, 1]
-    dz = positions[i, 2] - positions[j, 2]
-    return dx * dx + dy * dy + dz * dz
-
-
-@jit
 def count_neighbours(positions, offsets, r_cut, counts):
     """Count the atoms nearer than ``r_cut`` to each atom of its molecule, with itself."""
     limit = r_cut * r_cut
@@ -127,7 +120,7 @@ def count_neighbours(positions, offsets, r_cut, counts):
         for i in range(offsets[molecule], offsets[molecule + 1]):
             counts[i] = 0
             for j in range(offsets[molecule], offsets[molecule + 1]):
-                counts[i] += _squared_distance(positions, i, j) < limit
+                counts[i] += squared_distance(positions, i, j) < limit
 
 
 @jit
@@ -142,7 +135,7 @@ def fill_environments(positions, roots, firsts, lasts, r_cut, centres, n_orbital
     for k in range(len(centres)):
         found = 0
         for atom in range(firsts[k], lasts[k]):
-            squared = _squared_distance(positions, centres[k], atom)
+            squared = squared_distance(positions, centres[k], atom)
             if squared < limit:
                 decay = 1.0 - squared / limit
                 _put_atom(positions, roots[atom], atom, decay * decay, found, atoms)

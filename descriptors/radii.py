@@ -11,7 +11,7 @@ from kernchem._validation import is_positive, is_whole
 from kernchem.elements import atomic_number, covalent_radii, symbol
 from kernchem.errors import SettingError, UnknownElementError
 
-__all__ = ["element_number", "element_numbers", "radius_table"]
+__all__ = ["bond_radii", "element_number", "element_numbers", "radius_table"]
 
 
 def radius_table(radii: Mapping[str, float] | None) -> npt.NDArray[np.float64]:
@@ -43,6 +43,27 @@ def radius_table(radii: Mapping[str, float] | None) -> npt.NDArray[np.float64]:
             )
         table[number] = radius
     return table
+
+
+def bond_radii(
+    elements: Sequence[int], radii: Mapping[str, float] | None, cure: str = ""
+) -> npt.NDArray[np.float64]:
+    """Return the covalent radii of elements whose bonds are looked for, angstrom.
+
+    Raises
+    ------
+    SettingError
+        If one of them has no known radius; ``cure`` names another way out.
+    """
+    found = radius_table(radii)[list(elements)]
+    unknown = np.flatnonzero(np.isnan(found))
+    if len(unknown):
+        name = symbol(elements[unknown[0]])
+        raise SettingError(
+            f"no covalent radius of {name} is known, so its bonds cannot be found: pass "
+            f"radii={{{name!r}: ...}} in angstrom{cure}"
+        )
+    return found
 
 
 def element_number(item: str | int, argument: str) -> int:

@@ -5,16 +5,9 @@ import math
 import numpy as np
 
 from kernchem._numba import jit
+from kernchem.descriptors.distances_jit import squared_distance
 
 __all__ = ["list_neighbours", "mark_elements"]
-
-
-@jit
-def _squared_distance(positions, i, j):
-    dx = positions[i, 0] - positions[j, 0]
-    dy = positions[i, 1] - positions[j, 1]
-    dz = positions[i, 2] - positions[j, 2]
-    return dx * dx + dy * dy + dz * dz
 
 
 @jit
@@ -27,7 +20,7 @@ def mark_elements(kinds, positions, offsets, reach, start, stop, seen):
     for molecule in range(start, stop):
         for i in range(offsets[molecule], offsets[molecule + 1]):
             for j in range(offsets[molecule], offsets[molecule + 1]):
-                if _squared_distance(positions, i, j) <= limit:
+                if squared_distance(positions, i, j) <= limit:
                     seen[i, kinds[j]] = True
 
 
@@ -91,7 +84,7 @@ def list_neighbours(positions, order, first, last, reach, weighting, ends, partn
                     vectors[k, c] = old_vectors[k, c]
         for k in range(first, last):
             j = order[k]
-            squared = _squared_distance(positions, i, j)
+            squared = squared_distance(positions, i, j)
             if squared <= limit:
                 distance = math.sqrt(squared)
                 partners[n] = j

@@ -12,7 +12,7 @@ from kernchem._validation import is_positive, is_whole
 from kernchem.descriptors import torsions_jit
 from kernchem.descriptors.base import Descriptor
 from kernchem.descriptors.pairs import element_kinds
-from kernchem.descriptors.radii import element_numbers, radius_table
+from kernchem.descriptors.radii import bond_radii, element_numbers
 from kernchem.elements import symbol
 from kernchem.errors import SettingError
 from kernchem.structures import Structures
@@ -152,14 +152,7 @@ class Torsions(Descriptor):
         if self.elements is not None:
             self.elements_ = element_numbers(self.elements)
             self._require_known_elements(structures)
-        self._radii = radius_table(self.radii)[list(self.elements_)]
-        unknown = np.flatnonzero(np.isnan(self._radii))
-        if len(unknown):
-            name = symbol(self.elements_[unknown[0]])
-            raise SettingError(
-                f"no covalent radius of {name} is known, so its bonds cannot be found: pass "
-                f"radii={{{name!r}: ...}} in angstrom"
-            )
+        self._radii = bond_radii(self.elements_, self.radii)
         n = len(self.elements_)
         marks = np.zeros((n, n, n, n), dtype=np.bool_)
         torsions_jit.mark_types(

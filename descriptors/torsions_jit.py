@@ -6,6 +6,7 @@ import numpy as np
 
 from kernchem._fastmath import exp
 from kernchem._numba import jit
+from kernchem.descriptors.distances_jit import squared_distance
 
 __all__ = ["fill_torsions", "mark_types"]
 
@@ -13,10 +14,7 @@ __all__ = ["fill_torsions", "mark_types"]
 @jit
 def _reduced_length(kinds, positions, radii, i, j):
     """Return the distance of two atoms over the sum of their radii."""
-    dx = positions[i, 0] - positions[j, 0]
-    dy = positions[i, 1] - positions[j, 1]
-    dz = positions[i, 2] - positions[j, 2]
-    return math.sqrt(dx * dx + dy * dy + dz * dz) / (radii[kinds[i]] + radii[kinds[j]])
+    return math.sqrt(squared_distance(positions, i, j)) / (radii[kinds[i]] + radii[kinds[j]])
 
 
 @jit

@@ -38,7 +38,7 @@ class _Unpacked(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._packed: IO[bytes] = COMPRESSIONS[path.suffix.lower()](path, "rb")
+        self._packed: io.BufferedIOBase = COMPRESSIONS[path.suffix.lower()](path, "rb")
         self._limit = max(_HARMLESS, _LARGEST_RATIO * path.stat().st_size)
         self._count = 0
 
@@ -47,7 +47,7 @@ class _Unpacked(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer with what follows; nothing is left at the end."""
-        count: int = self._packed.readinto(buffer)  # type: ignore[attr-defined]
+        count = self._packed.readinto(buffer)
         self._count += count
         if self._count > self._limit:
             raise FileFormatError(

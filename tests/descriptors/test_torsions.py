@@ -154,7 +154,11 @@ def test_types_are_in_one_direction_and_in_order():
     assert (1, 7, 6, 8) in descriptor.types_
     names = descriptor.get_feature_names_out()
     assert len(names) == len(set(names)) == descriptor.n_features_out_
-    assert names[0] == "H-C-C-C[*,0,*](cos 0 phi)" or names[0].startswith("H-C-C-")
+    first = descriptor.types_.index((1, 6, 6, 7))
+    place = sum(descriptor._widths()[:first])
+    # The length of the bond to hydrogen does not count.
+    assert names[place] == "H-C-C-N[*,0,0](cos 0 phi)"
+    assert names[place + 26] == "H-C-C-N[*,2,2](cos 2 phi)"
 
 
 def test_chains_that_were_absent_do_not_count():
