@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import linear_sum_assignment
+from scipy.special import logsumexp
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, DotProduct
 
@@ -24,7 +25,7 @@ from kernchem.kernels import (
     matching,
 )
 from kernchem.kernels.atom_tiles import structure_runs
-from kernchem.kernels.matching_jit import assign, transport
+from kernchem.kernels.matching_jit import _newton, _plan, _sweep, assign, transport
 
 COUPLINGS = {
     "same": lambda a, b: float(a == b),
@@ -200,6 +201,55 @@ def test_rows_that_underflow_come_back(rng):
     assert error <= limit
     assert_allclose(P, np.array([[0.0, 0.5, 1.0], [1.0, 0.5, 0.0]]) @ np.eye(3) / 3, atol=0.2)
     assert_allclose(P.sum(axis=1), 0.5, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "C",
+    [
+        [[0, 100, 100, 100], [0, 50, 50, 50], [50, 0, 100, 100], [50, 0, 0, 0]],
+        [[0, 50, 100, 50], [50, 0, 50, 0], [100, 0, 100, 100], [0, 0, 0, 100]],
+    ],
+)
+def test_plans_where_steps_of_newton_fail(C):
+    """Sweeps go on then; the plan is near the best assignment, by the entropy at most."""
+    C = np.array(C, dtype=float)
+    P, error, limit = transport(C, 0.3, 1e-10, 400)
+    assert error <= limit
+    assert_allclose(P.sum(axis=0), 0.25, rtol=1e-9)
+    best = C[linear_sum_assignment(C, maximize=True)].sum() / 4
+    assert best - 0.3 * np.log(16) <= (C * P).sum() <= best + 1e-6
+
+
+def test_a_step_without_links_is_refused():
+    P, M = np.array([[0.4, 0.0], [0.0, 0.6]]), np.zeros((2, 2))
+    P[0, 1] = P[1, 0] = 1e-250
+    sums, u, two = P.sum(axis=1), np.zeros(2), [np.empty(2) for _ in range(5)]
+    step, trial, top, factor, new = two
+    links, Q = np.empty((2, 2)), np.empty((2, 2))
+    assert _newton(M, P, sums, u, 0.1, links, step, trial, Q, top, factor, new) == np.inf
+
+
+def test_a_sweep_finds_rows_that_underflow():
+    M, u = np.array([[0.0, 0.0], [-1e4, -1e4 + 1.0]]), np.zeros(2)
+    P, top, factor, sums = np.empty((2, 2)), np.empty(2), np.empty(2), np.empty(2)
+    _plan(M, u, P, top, factor, sums)
+    v = np.log(factor) - top
+    assert sums[1] == 0.0
+    _sweep(M, u, top, factor, sums)
+    assert_allclose(logsumexp(M + u[:, None] + v, axis=1), -np.log(2.0), atol=1e-11)
+
+
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.1, 0.7), (1.0, 0.2)])
+def test_rematch_is_that_of_dscribe(rng, alpha, gamma):
+    reference = pytest.importorskip("dscribe.kernels").REMatchKernel
+    features = [rng.normal(size=(n, 3)) for n in (2, 5, 3, 1)]
+    theirs = reference(metric="rbf", gamma=gamma, alpha=alpha, threshold=1e-12).create(features)
+    offsets = np.cumsum([0, *map(len, features)])
+    batch = Environments(np.vstack(features), np.full(offsets[-1], 6), offsets)
+    base = Gaussian(1.0 / np.sqrt(2.0 * gamma))
+    ours = REMatch(base, gamma=alpha, coupling="all")(batch)
+    assert_allclose(ours, theirs, rtol=1e-6)
+    assert abs(ours - REMatch(base, gamma=2.0 * alpha, coupling="all")(batch)).max() > 1e-4
 
 
 def test_rematch_lies_between_the_average_and_the_best_match(rng):

@@ -19,6 +19,7 @@ from kernchem.kernels import (
     Matern,
     Polynomial,
 )
+from kernchem.kernels.atom_groups import AtomGroup, row_panels
 
 BASES = {
     "gaussian": Gaussian(0.8),
@@ -167,6 +168,14 @@ def test_a_structure_of_many_atoms_is_one_panel(rng):
     X = made(rng, (size(700, 300), 3))
     expected = Gaussian(0.8)(X[0].values)[X[0].numbers[:, None] == X[0].numbers].sum()
     assert_allclose(AtomSum(Gaussian(0.8))(X)[0, 0], expected, rtol=1e-11)
+
+
+def test_panels_never_divide_a_structure():
+    owners = np.repeat([0, 1, 2, 5, 6], [2, 3, 7, 1, 2])
+    group = AtomGroup(6, np.arange(15), owners, np.arange(1), np.ones((15, 1)), np.ones(15))
+    assert row_panels(group, 4) == [(0, 2), (2, 5), (5, 12), (12, 15)]
+    assert row_panels(group, 6) == [(0, 5), (5, 12), (12, 15)]
+    assert row_panels(group, 15) == [(0, 15)]
 
 
 @pytest.mark.parametrize("coupling", COUPLINGS)
