@@ -3,22 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import check_cv
 
-from kernchem.errors import SettingError
+from kernchem.errors import LabelError, SettingError
 
-__all__ = ["TrainingSet", "fold_numbers"]
+__all__ = ["LabelErrors", "TrainingSet", "fold_numbers"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
 
+#: Standard deviations of labels whose squares are numbers.
+_LARGEST_NOISE = 1e150
 #: Singular values below this fraction of the largest one do not count towards the rank.
 _RANK = 1e-10
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """What is known of the errors of labels.
+
+    Attributes
+    ----------
+    variances : array (n,) or None
+        Known variances, in the squared unit of the labels.
+    groups : array (n,) or None
+        Number of the group of each label; the labels of a group share an unknown noise.
+    names : tuple
+        Name of each group.
+    """
+
+    variances: _Array | None = None
+    groups: _Rows | None = None
+    names: tuple[Any, ...] = ()
+
+    @classmethod
+    def of(cls, noise: Any, groups: Any, n_samples: int) -> LabelErrors:
+        """Check standard deviations and names of groups, one per label, or None.
+
+        Raises
+        ------
+        LabelError
+            If a standard deviation is negative or not finite, or the number of them is wrong.
+        """
+        variances = None
+        if noise is not None:
+            try:
+                deviations = np.asarray(noise, dtype=np.float64)
+            except (TypeError, ValueError) as error:
+                raise LabelError(f"noise must hold numbers ({error})") from None
+            if deviations.shape not in {(), (n_samples,)}:
+                raise LabelError(
+                    f"noise has shape {deviations.shape}; expected ({n_samples},), the standard "
+                    "deviation of each label, or one number for all"
+                )
+            deviations = np.broadcast_to(deviations, (n_samples,))
+            bad = np.flatnonzero(~((deviations >= 0) & (deviations < _LARGEST_NOISE)))
+            if len(bad):
+                raise LabelError(
+                    f"the noise of sample {bad[0]} is {deviations[bad[0]]}; give finite standard "
+                    "deviations >= 0, in the unit of the labels"
+                )
+            variances = deviations**2
+        if groups is None:
+            return cls(variances)
+        given = np.asarray(groups)
+        if given.shape != (n_samples,):
+            raise LabelError(
+                f"noise_groups has the shape {given.shape}; expected ({n_samples},), one per sample"
+            )
+        names, numbers = np.unique(given, return_inverse=True)
+        return cls(variances, numbers, tuple(names.tolist()))
+
+    @property
+    def n_groups(self) -> int:
+        """Number of noises that are not known."""
+        return max(len(self.names), 1)
+
+    def take(self, rows: _Rows) -> LabelErrors:
+        """Return those of some of the labels; the groups stay the same."""
+        return replace(
+            self,
+            variances=None if self.variances is None else self.variances[rows],
+            groups=None if self.groups is None else self.groups[rows],
+        )
+
+    def merged(self, member: _Rows, first: _Rows, weights: _Array) -> LabelErrors:
+        """Return those of weighted means of labels; ``member`` numbers the mean of each label."""
+        taken = self.take(first)
+        if self.variances is None:
+            return taken
+        means = np.bincount(member, weights**2 * self.variances) / np.bincount(member, weights) ** 2
+        return replace(taken, variances=means)
 
 
 @dataclass(frozen=True)
@@ -39,6 +119,8 @@ class TrainingSet:
         Row of the caller's samples that each distinct sample was taken from.
     member : array (n_samples,)
         Distinct sample that each of the caller's samples belongs to.
+    errors : LabelErrors
+        What is known of the errors of the targets.
     """
 
     features: Any
@@ -47,6 +129,7 @@ class TrainingSet:
     basis: _Array | None
     first: _Rows
     member: _Rows
+    errors: LabelErrors = LabelErrors()
 
     @classmethod
     def distinct(
@@ -56,20 +139,22 @@ class TrainingSet:
         weights: _Array,
         basis: _Array | None = None,
         samples: Iterable[Any] | None = None,
+        errors: LabelErrors = LabelErrors(),
     ) -> TrainingSet:
-        """Merge samples that agree in features and linear part.
+        """Merge samples that agree in features, linear part and group of noise.
 
         With ``samples``, those of which the bytes agree, as of features of atoms. Their weights
         are added and their labels averaged, so a weight of two and a repetition give the same
         model, and a sample cannot be predicted from its own copy.
         """
-        keys: dict[tuple[bytes, bytes], int] = {}
+        keys: dict[tuple[bytes, bytes, int], int] = {}
         member = np.empty(len(features), dtype=np.int64)
         first: list[int] = []
         for row, values in enumerate(features if samples is None else samples):
             part = b"" if basis is None else basis[row].tobytes()
             # Adding 0.0 turns -0.0 into 0.0, whose bytes differ.
-            key = ((values + 0.0).tobytes() if samples is None else values, part)
+            own = (values + 0.0).tobytes() if samples is None else values
+            key = (own, part, 0 if errors.groups is None else int(errors.groups[row]))
             member[row] = keys.setdefault(key, len(keys))
             if member[row] == len(first):
                 first.append(row)
@@ -85,15 +170,21 @@ class TrainingSet:
             basis=basis if basis is None or unique else basis[chosen],
             first=chosen,
             member=member,
+            errors=errors.merged(member, chosen, weights),
         )
 
     @classmethod
     def all(
-        cls, features: Any, labels: _Array, weights: _Array, basis: _Array | None = None
+        cls,
+        features: Any,
+        labels: _Array,
+        weights: _Array,
+        basis: _Array | None = None,
+        errors: LabelErrors = LabelErrors(),
     ) -> TrainingSet:
         """Take samples as they are, as for a kernel matrix."""
         rows = np.arange(len(features))
-        return cls(features, labels, weights, basis, rows, rows)
+        return cls(features, labels, weights, basis, rows, rows, errors)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -104,7 +195,13 @@ class TrainingSet:
         features = self.features[np.ix_(rows, rows)] if square else self.features[rows]
         own = np.arange(len(rows))
         return TrainingSet(
-            features, self.targets[rows], self.weights[rows], basis, self.first[rows], own
+            features,
+            self.targets[rows],
+            self.weights[rows],
+            basis,
+            self.first[rows],
+            own,
+            self.errors.take(rows),
         )
 
     def folds(self, fold_of_sample: _Rows | None) -> list[_Rows] | None:
