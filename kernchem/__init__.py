@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from kernchem import benchmark, datasets, descriptors, kernels, model_files, testing
     from kernchem.io import read
     from kernchem.model_files import load, save
-    from kernchem.models import KRR, CompositionBaseline, DeltaLearner
+    from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner
     from kernchem.structures import Structures
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "GPR",
     "KRR",
     "CompositionBaseline",
     "DeltaLearner",
@@ -35,6 +36,7 @@ __all__ = [
 _HOMES = {
     "CompositionBaseline": "kernchem.models",
     "DeltaLearner": "kernchem.models",
+    "GPR": "kernchem.models",
     "KRR": "kernchem.models",
     "Structures": "kernchem.structures",
     "load": "kernchem.model_files",

@@ -2,11 +2,13 @@
 
 from kernchem.models.composition import CompositionBaseline
 from kernchem.models.delta import DeltaLearner
+from kernchem.models.gpr import GPR
 from kernchem.models.krr import KRR
 from kernchem.models.recipes import composite
 from kernchem.models.terms import Term, TermProduct, TermSum
 
 __all__ = [
+    "GPR",
     "KRR",
     "CompositionBaseline",
     "DeltaLearner",

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 
 from kernchem.environments import Environments, FeatureBlock
+from kernchem.kernels.slopes import slope_sums
 from kernchem.structures import Structures
 
 __all__ = ["JointDescriptor", "JointFeatures", "JointKernel", "descriptors_of", "with_columns"]
@@ -221,6 +222,39 @@ class JointKernel(Kernel):
                 matrix = matrix * factors[k]
             total += matrix * (weight / _mean_diagonal(np.einsum("ii->i", matrix)))
         return total
+
+    def slope_sums(self, X: JointFeatures, W: _Array, factors: Sequence[_Array]) -> _Array:
+        r"""Return the slopes of :meth:`combined`, summed against a matrix.
+
+        .. math:: \sum_{ij} W_{ij}\, \partial K_{ij} / \partial \theta_k
+
+        Parameters
+        ----------
+        X : JointFeatures
+            Training set.
+        W : array (n, n)
+            Symmetric weights.
+        factors : list of array (n, n)
+            Matrix of each factor.
+        """
+        by_weight, by_factor = [], [np.zeros(len(kernel.theta)) for kernel in self.kernels]
+        for weight, product in zip(self.weights, self.products, strict=True):
+            matrix = factors[product[0]]
+            for k in product[1:]:
+                matrix = matrix * factors[k]
+            scale = weight / _mean_diagonal(np.einsum("ii->i", matrix))
+            total = scale * float(np.vdot(W, matrix))
+            by_weight.append(total)
+            # The mean diagonal, by which the term is divided, has a slope of its own.
+            inner = scale * W
+            np.einsum("ii->i", inner)[:] -= total * scale / (weight * len(W))
+            for k in product:
+                rest = inner
+                for other in product:
+                    rest = rest if other == k else rest * factors[other]
+                part = X.parts[self.parts[k]]
+                by_factor[k] += slope_sums(self.kernels[k], part, rest, K=factors[k])
+        return np.concatenate([by_weight[1 : 1 + self.n_weights], *by_factor])
 
     def diag(self, X: JointFeatures) -> _Array:
         """Return the diagonal of the kernel matrix, array (n,)."""

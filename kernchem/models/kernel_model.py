@@ -44,6 +44,10 @@ _STATE = (
     "_kept",
     "_labels",
     "_target_shape",
+    "_noise_levels",
+    "_diagonal",
+    "_posterior",
+    "_scores",
 )
 #: Largest difference between a kernel matrix and its transpose, relative to its elements.
 _ASYMMETRY = 1e-8

@@ -84,6 +84,10 @@ class LabelErrors:
         """Number of noises that are not known."""
         return max(len(self.names), 1)
 
+    def numbers(self, n: int) -> _Rows:
+        """Return the number of the group of each of n labels."""
+        return np.zeros(n, dtype=np.int64) if self.groups is None else self.groups
+
     def take(self, rows: _Rows) -> LabelErrors:
         """Return those of some of the labels; the groups stay the same."""
         return replace(
@@ -203,6 +207,21 @@ class TrainingSet:
             own,
             self.errors.take(rows),
         )
+
+    def sample(
+        self, n_rows: int, folds: list[_Rows] | None, *, square: bool
+    ) -> tuple[TrainingSet, list[_Rows] | None]:
+        """Return so many random samples, or all if there are no more, with what each fold keeps."""
+        if len(self) <= n_rows:
+            return self, folds
+        rows = np.sort(np.random.default_rng(0).permutation(len(self))[:n_rows])
+        part = self.take(rows, square=square)
+        if folds is None:
+            return part, None
+        position = np.full(len(self), -1)
+        position[rows] = np.arange(n_rows)
+        inside = [position[fold][position[fold] >= 0] for fold in folds]
+        return part, [fold for fold in inside if len(fold)]
 
     def folds(self, fold_of_sample: _Rows | None) -> list[_Rows] | None:
         """Return the distinct samples of each fold; copies leave with the first that is in one.

@@ -29,7 +29,16 @@ from kernchem.models.terms import typical_distance
 from kernchem.models.training_set import TrainingSet
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
 
-__all__ = ["Criterion", "Trial", "kernel_matrix", "noise_of", "tune"]
+__all__ = [
+    "Criterion",
+    "Trial",
+    "kernel_matrix",
+    "noise_of",
+    "nothing_to_choose_by",
+    "start_thetas",
+    "tune",
+    "warn_at_bounds",
+]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -123,27 +132,6 @@ class _Search:
     def alpha_at(self, point: _Array) -> float:
         return float(np.exp(point[-1])) if self.alpha is None else self.alpha
 
-    def start_thetas(self) -> _Array:
-        """Return the hyperparameters of the grid, array (n, n_theta)."""
-        if not self.varied:
-            return np.zeros((1, 0))
-        kernel = self.kernel
-        if isinstance(kernel, StructureKernel) and isinstance(kernel.base, RadialKernel):
-            if kernel.base.anisotropic:
-                return np.array(kernel.theta)[None, :]
-            suits = kernel.base.length_scale_from(typical_distance(kernel, self.training.features))
-            return np.asarray(np.log(suits * _LENGTH_FACTORS)[:, None])
-        if not isinstance(kernel, RadialKernel):
-            return np.array(kernel.theta)[None, :]
-        D = self.distances
-        if D is None:
-            D = kernel.distances(self.training.features)
-        positive = D[D > 0]
-        suits = kernel.length_scale_from(float(np.median(positive)) if positive.size else 1.0)
-        # Widths of their own keep their proportions, to which the distances are relative.
-        widths = kernel.theta if kernel.anisotropic else np.zeros(1)
-        return np.asarray(widths + np.log(suits * _LENGTH_FACTORS)[:, None])
-
     def _error(self, kernel: Any, alpha: float) -> float:
         training = self.training
         K = self._matrix(kernel)
@@ -230,25 +218,19 @@ def tune(
         If no trial has an error to choose by.
     """
     trials: list[Trial] = []
-    rng = np.random.default_rng(0)
 
     def search_on(n_rows: int) -> _Search:
-        if len(training) <= n_rows:
-            return _Search(training, kernel, alpha, varied, folds, criterion, trials)
-        rows = np.sort(rng.permutation(len(training))[:n_rows])
-        part = training.take(rows, square=kernel is None)
-        position = np.full(len(training), -1)
-        position[rows] = np.arange(n_rows)
-        inside = None
-        if folds is not None:
-            inside = [position[fold][position[fold] >= 0] for fold in folds]
-            inside = [fold for fold in inside if len(fold)]
+        part, inside = training.sample(n_rows, folds, square=kernel is None)
         return _Search(part, kernel, alpha, varied, inside, criterion, trials)
 
     if isinstance(kernel, JointKernel):
         return _tune_terms(search_on(_FINE_ROWS_TERMS), alpha)
     search = search_on(_COARSE_ROWS)
-    thetas = search.start_thetas()
+    thetas = (
+        start_thetas(kernel, search.training.features, search.distances)
+        if varied
+        else np.zeros((1, 0))
+    )
     log_alphas = np.log(_ALPHAS if alpha is None else np.array([alpha]))
     bounds = np.vstack(
         [
@@ -260,14 +242,34 @@ def tune(
     grid = [np.clip(point, *bounds.T) for point in grid]
     limit = min(map(search, grid)) * (1.0 + _EQUAL)
     if not np.isfinite(limit):
-        raise _nothing_to_choose_by(search)
+        raise nothing_to_choose_by(search.kernel, search.training, factorised=search.factorised)
     best = max((p for p in grid if search(p) <= limit), key=lambda p: (p[-1], -search(p)))
     if len(training) > _COARSE_ROWS:
         structures = isinstance(kernel, StructureKernel)
         search = search_on(_FINE_ROWS_STRUCTURES if structures else _FINE_ROWS)
     best = _descend(search, best, bounds)
-    _warn_at_bounds(search.kernel_at(best), bounds, best)
+    warn_at_bounds(search.kernel_at(best), bounds[:-1], best[:-1])
     return search.kernel_at(best), search.alpha_at(best), trials
+
+
+def start_thetas(kernel: Any, features: Any, distances: _Array | None) -> _Array:
+    """Return hyperparameters from which a search starts, array (n, n_theta).
+
+    Widths around the one that suits the distances; other kernels start where they are.
+    """
+    if isinstance(kernel, StructureKernel) and isinstance(kernel.base, RadialKernel):
+        if kernel.base.anisotropic:
+            return np.array(kernel.theta)[None, :]
+        suits = kernel.base.length_scale_from(typical_distance(kernel, features))
+        return np.asarray(np.log(suits * _LENGTH_FACTORS)[:, None])
+    if not isinstance(kernel, RadialKernel):
+        return np.array(kernel.theta)[None, :]
+    D = kernel.distances(features) if distances is None else distances
+    positive = D[D > 0]
+    suits = kernel.length_scale_from(float(np.median(positive)) if positive.size else 1.0)
+    # Widths of their own keep their proportions, to which the distances are relative.
+    widths = kernel.theta if kernel.anisotropic else np.zeros(1)
+    return np.asarray(widths + np.log(suits * _LENGTH_FACTORS)[:, None])
 
 
 def _tune_terms(search: _Search, alpha: float | None) -> tuple[Any, float, list[Trial]]:
@@ -281,7 +283,7 @@ def _tune_terms(search: _Search, alpha: float | None) -> tuple[Any, float, list[
     log_alphas = np.log(_TERM_ALPHAS if alpha is None else np.array([alpha]))
     best = min((np.append(theta, log_alpha) for log_alpha in log_alphas), key=search)
     if not np.isfinite(search(best)):
-        raise _nothing_to_choose_by(search)
+        raise nothing_to_choose_by(search.kernel, search.training, factorised=search.factorised)
     low, high = np.vstack(
         [kernel.bounds if search.varied else np.zeros((0, 2)), _LOG_ALPHA_BOUNDS]
     ).T
@@ -313,15 +315,15 @@ def _along(
     return point
 
 
-def _nothing_to_choose_by(search: _Search) -> KernchemError:
+def nothing_to_choose_by(kernel: Any, training: TrainingSet, *, factorised: bool) -> KernchemError:
     """Return the reason why no trial of the grid has an error."""
     cure = "give alpha a number and use optimizer=None"
-    if not search.factorised:
+    if not factorised:
         return SingularKernelError(
             "no kernel matrix of the search is positive definite; use a positive semi-definite "
-            f"kernel, or {cure}. {indefinite_cause(search.kernel)}".rstrip()
+            f"kernel, or {cure}. {indefinite_cause(kernel)}".rstrip()
         )
-    if search.training.basis is not None:
+    if training.basis is not None:
         return CompositionError(
             "no molecule of the training set can be left out: each of them, or each fold, alone "
             "determines the energy of an element or of a combination of elements; add molecules, "
@@ -330,11 +332,11 @@ def _nothing_to_choose_by(search: _Search) -> KernchemError:
     return SettingError(f"no leave-out error is a finite number; scale the labels, or {cure}")
 
 
-def _warn_at_bounds(kernel: Any, bounds: _Array, point: _Array) -> None:
+def warn_at_bounds(kernel: Any, bounds: _Array, theta: _Array) -> None:
     """Warn if a hyperparameter of the kernel would have gone further."""
-    low, high = bounds[:-1].T
+    low, high = bounds.T
     free = high > low
-    at_bound = free & (np.isclose(point[:-1], low) | np.isclose(point[:-1], high))
+    at_bound = free & (np.isclose(theta, low) | np.isclose(theta, high))
     if at_bound.any():
         warnings.warn(
             f"the search ended at the bounds of a hyperparameter: {kernel}; widen its bounds, or "

@@ -2,5 +2,6 @@
 
 from kernchem.solvers.cholesky import CholeskyFactor
 from kernchem.solvers.gls import GeneralisedLeastSquares
+from kernchem.solvers.scores import Score, likelihood, predictive
 
-__all__ = ["CholeskyFactor", "GeneralisedLeastSquares"]
+__all__ = ["CholeskyFactor", "GeneralisedLeastSquares", "Score", "likelihood", "predictive"]

@@ -167,6 +167,12 @@ class CholeskyFactor:
             return self._multiply(B, transpose=transpose)
         return np.asarray(lapack.dtrtrs(self._a, B, lower=1, trans=int(transpose))[0])
 
+    def multiply_half(self, B: _Array) -> _Array:
+        """Return L B for B of shape (n, m), before :meth:`invert`."""
+        from scipy.linalg import blas
+
+        return np.asarray(blas.dtrmm(1.0, self._a, B, lower=1))
+
     def _multiply(self, B: _Array, *, transpose: bool) -> _Array:
         from scipy.linalg import blas
 
@@ -195,3 +201,92 @@ class CholeskyFactor:
         columns = self._a[:, rows]
         columns[np.arange(self.n)[:, None] < rows] = 0.0
         return np.asarray(columns.T @ columns)
+
+    def into_inverse(self) -> _Array:
+        """Return K'^-1 (n, n) in the memory of the factor, which is of no use afterwards."""
+        self.invert()
+        inverse, _ = lapack.dlauum(self._a, lower=1, overwrite_c=1)
+        triangular_jit.mirror_lower(inverse)
+        return np.asarray(inverse)
+
+    def kernel_matrix(self, diagonal: _Array) -> _Array:
+        """Return a copy of K with the diagonal that it had: all else is still there."""
+        K = np.array(self._a, order="F")
+        triangular_jit.restore_lower(K, diagonal)
+        return K
+
+    # -- more and fewer rows ----------------------------------------------------------------------
+
+    def append(self, cross: _Array, block: _Array) -> CholeskyFactor:
+        """Return the factor of the matrix with more rows, of which this one is of no use.
+
+        Parameters
+        ----------
+        cross : array (b, n)
+            Kernel between the new rows and the old ones.
+        block : array (b, b)
+            Kernel among the new rows, with noise on its diagonal.
+
+        Returns
+        -------
+        CholeskyFactor
+            Inverted.
+
+        Raises
+        ------
+        SingularKernelError
+            If the larger matrix is not positive definite.
+
+        Notes
+        -----
+        2 b n^2 flops, and a copy of the matrix.
+        """
+        self.invert()
+        n, b = self.n, len(block)
+        lower = self._multiply(np.asarray(cross.T), transpose=False)
+        corner, info = lapack.dpotrf(block - lower.T @ lower, lower=1)
+        if info != 0:
+            raise SingularKernelError(
+                "the kernel matrix with the new rows is not positive definite: they are (nearly) "
+                "duplicates of each other or of old ones; raise alpha, or fit the model anew"
+            )
+        lapack.dtrtri(corner, lower=1, overwrite_c=1)
+        larger = np.zeros((n + b, n + b), order="F")
+        larger[:n, :n] = self._a
+        larger[:n, n:] = cross.T
+        larger[n:, :n] = -corner @ self._multiply(lower, transpose=True).T
+        larger[n:, n:] = np.triu(block, 1) + corner
+        return self._with(larger)
+
+    def forget(self, rows: npt.NDArray[np.int64]) -> CholeskyFactor:
+        """Return the factor of the matrix without some rows, of which this one is of no use.
+
+        Parameters
+        ----------
+        rows : array (b,)
+            Rows and columns to leave out, at least one, without repetition.
+
+        Returns
+        -------
+        CholeskyFactor
+            Inverted.
+
+        Notes
+        -----
+        3 b n^2 flops by rotations of rows of L^-1, and a copy of the matrix.
+        """
+        self.invert()
+        for number, row in enumerate(np.sort(rows)[::-1]):
+            triangular_jit.rotate_out(self._a, self.n - number, int(row))
+        # The inverse now stands in the first rows and columns, the kernel where it was.
+        left = np.delete(np.arange(self.n), rows)
+        smaller = np.array(self._a[: len(left), : len(left)], order="F")
+        triangular_jit.copy_upper(self._a, left, smaller)
+        return self._with(smaller)
+
+    def _with(self, a: _Array) -> CholeskyFactor:
+        """Return a factor that holds a matrix and the inverse of its factor."""
+        other = object.__new__(CholeskyFactor)
+        other._a, other.n, other.jitter, other._inverted = a, len(a), self.jitter, True
+        other._log_det = -2.0 * float(np.log(np.abs(np.einsum("ii->i", a))).sum())
+        return other

@@ -13,6 +13,7 @@ refitted without B as well, are exactly ``e_B = Q_BB^-1 a_B``, with covariance `
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,8 @@ class GeneralisedLeastSquares:
         Kernel coefficients ``a``.
     coef : array (p, t)
         Coefficients ``beta`` of the basis.
+    reduction : array (n, p)
+        Matrix U with Q = P - U U'.
 
     Notes
     -----
@@ -69,15 +72,20 @@ class GeneralisedLeastSquares:
         if basis is None or basis.shape[1] == 0:
             self.coef = np.zeros((0, y.shape[1]))
             self.dual = factor.solve(y)
-            self._reduction = np.zeros((factor.n, 0))
+            self.reduction = np.zeros((factor.n, 0))
+            self._q, self._r = np.zeros((factor.n, 0)), np.zeros((0, 0))
             return
         whitened = factor.half_solve(y)
         q, r = qr(factor.half_solve(basis), mode="economic")
         self.coef = np.asarray(solve_triangular(r, q.T @ whitened))
         self.dual = factor.half_solve(whitened - q @ (q.T @ whitened), transpose=True)
-        #: U with Q = P - U U'
-        self._reduction = factor.half_solve(q, transpose=True)
+        self.reduction = factor.half_solve(q, transpose=True)
+        self._q, self._r = q, r
         self._basis = np.asarray(np.linalg.qr(basis)[0])
+
+    def logdet(self) -> float:
+        """Return log det H'PH; 0 without a basis."""
+        return 2.0 * float(np.log(np.abs(np.einsum("ii->i", self._r))).sum())
 
     def loo(self) -> tuple[_Array, _Array]:
         """Return leave-one-out residuals (n, t) and variances (n,), noise included.
@@ -90,7 +98,7 @@ class GeneralisedLeastSquares:
 
     def _loo_variance(self) -> _Array:
         inverse = self._factor.diag_inverse()
-        precision = inverse - (self._reduction**2).sum(axis=1)
+        precision = inverse - (self.reduction**2).sum(axis=1)
         undetermined = ~(precision > _CANCELLED * inverse)
         if self._basis is not None:
             undetermined |= (self._basis**2).sum(axis=1) > _SPANNED
@@ -104,13 +112,67 @@ class GeneralisedLeastSquares:
         folds : iterable of array of int
             Rows of each fold; rows in no fold carry NaN.
         """
+        return self.left_out(list(folds))[0]
+
+    def left_out(self, folds: list[npt.NDArray[np.int64]]) -> tuple[_Array, list[_Array]]:
+        """Return residuals (n, t) as :meth:`cv`, and the covariance of those of each fold.
+
+        Noise is included; a fold that cannot be left out has NaN. Inverts the factor in place.
+        """
         residuals = np.full_like(self.dual, np.nan)
+        covariances = []
         for rows in folds:
-            if self._basis is not None:
-                block = self._basis[rows]
-                if np.linalg.norm(block, ord=2) ** 2 > _SPANNED:
-                    continue
-            reduction = self._reduction[rows]
-            precision = self._factor.inverse_block(rows) - reduction @ reduction.T
-            residuals[rows] = np.linalg.solve(precision, self.dual[rows])
-        return residuals
+            covariance = np.full((len(rows), len(rows)), np.nan)
+            if not self._spans(rows):
+                reduction = self.reduction[rows]
+                precision = self._factor.inverse_block(rows) - reduction @ reduction.T
+                covariance = np.linalg.inv(precision)
+                residuals[rows] = np.linalg.solve(precision, self.dual[rows])
+            covariances.append(covariance)
+        return residuals, covariances
+
+    def _spans(self, rows: npt.NDArray[np.int64]) -> bool:
+        """Whether some rows alone determine a direction of the basis."""
+        if self._basis is None:
+            return False
+        return bool(np.linalg.norm(self._basis[rows], ord=2) ** 2 > _SPANNED)
+
+    # -- predictions ------------------------------------------------------------------------------
+
+    def variances(self, cross: _Array, basis: _Array, prior: _Array) -> _Array:
+        """Return posterior variances (m,) of the function, without noise, never below zero.
+
+        Parameters
+        ----------
+        cross : array (m, n)
+            Kernel between new samples and those of the factor.
+        basis : array (m, p)
+            Linear part of the new samples.
+        prior : array (m,)
+            Kernel of each new sample with itself.
+        """
+        half, rest = self._halves(cross, basis)
+        return np.maximum(prior - (half**2).sum(axis=0) + (rest**2).sum(axis=0), 0.0)
+
+    def covariance(self, cross: _Array, basis: _Array, prior: _Array) -> _Array:
+        """Return the posterior covariance (m, m) of the function; ``prior`` is (m, m)."""
+        half, rest = self._halves(cross, basis)
+        return np.asarray(prior - half.T @ half + rest.T @ rest)
+
+    def weights(self, cross: _Array, basis: _Array) -> _Array:
+        """Return the weight of each label in each prediction, array (m, n).
+
+        Without the labels of a block B, whose residuals are then ``e_B``, the predictions are
+        ``f - weights[:, B] @ e_B``.
+        """
+        half, rest = self._halves(cross, basis)
+        half += self._q @ rest
+        return np.asarray(self._factor.half_solve(half, transpose=True).T)
+
+    def _halves(self, cross: _Array, basis: _Array) -> tuple[_Array, _Array]:
+        """Return V = L^-1 k_x and R^-T h - q'V, where L^-1 H = q R."""
+        half = self._factor.half_solve(np.asarray(cross.T))
+        outer: Any = 0.0
+        if len(self._r):
+            outer = solve_triangular(self._r, basis.T, trans="T")
+        return half, np.asarray(outer - self._q.T @ half)

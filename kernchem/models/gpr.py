@@ -1,0 +1,554 @@
+"""Gaussian process regression: predictions with error bars that can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+from sklearn.gaussian_process.kernels import Kernel
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from kernchem._threads import blas_for
+from kernchem._validation import check_labels, is_whole
+from kernchem.errors import LabelError, SettingError
+from kernchem.models.gp_search import Noise, Settings, choose, log_likelihood, noise_variances
+from kernchem.models.kernel_model import KernelModel, panels, require_choice, settled
+from kernchem.models.posterior import Posterior, Queries
+from kernchem.models.training_set import TrainingSet, fold_numbers
+from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
+from kernchem.uncertainty import split_conformal
+from kernchem.uncertainty.checks import check_coverage
+
+__all__ = ["GPR"]
+
+_Array = npt.NDArray[np.float64]
+_Rows = npt.NDArray[np.int64]
+
+IntervalMethod = Literal["calibrated", "gaussian", "jackknife+", "cv+", "conformal"]
+_METHODS = ("calibrated", "gaussian", "jackknife+", "cv+", "conformal")
+
+#: Added to the diagonal of the prior covariance, relative to its mean, so that draws can be made.
+_DRAW_JITTER = 1e-9
+#: Folds of CV+ where ``cv`` says nothing.
+_CV_PLUS_FOLDS = 10
+
+
+class GPR(KernelModel):
+    r"""Gaussian process regression.
+
+    .. math:: y = h(x)^T \beta + f(x) + \varepsilon, \quad
+        f \sim \mathcal{N}(0, s^2 k), \quad
+        \varepsilon_i \sim \mathcal{N}(0, s^2 \alpha \bar k / w_i)
+
+    with the mean diagonal :math:`\bar k` of the kernel matrix and the amplitude :math:`s^2`. The
+    linear part h, the number of atoms of each element, is part of the process: its coefficients
+    are estimated jointly with f, and their uncertainty is part of the error bar. The predicted mean
+    is that of :class:`kernchem.KRR` with the same kernel and alpha.
+
+    The standard deviation is the one of the next label. By default it is corrected by what is
+    learnt from the leave-one-out residuals (:class:`kernchem.uncertainty.ScaleModel`), for which no
+    label has to be kept back.
+
+    Parameters
+    ----------
+    kernel : kernel, str, Terms or None, default None
+        As in :class:`kernchem.KRR`.
+    alpha : float or "fit", default "fit"
+        Variance of the noise relative to the mean variance of f, dimensionless, > 0; "fit" chooses
+        it by ``optimizer``.
+    amplitude : {"loo", "lml"} or float, default "loo"
+        "loo" is the mean of squared leave-one-out residuals over their variances; "lml" maximises
+        the likelihood. A number, in the squared unit of the labels, is kept.
+    descriptor : descriptor or None, default None
+        Turns structures into features; widened for larger molecules in ``predict``.
+    composition : bool or "auto", default "auto"
+        Fit element counts jointly; "auto" does with structures and not with arrays.
+    optimizer : {"loo", "lml"} or None, default "loo"
+        How the kernel's hyperparameters and alpha are chosen: by the density of labels that were
+        left out, or by the log marginal likelihood. None keeps the kernel as it is.
+    cv : int, splitter or None, default None
+        What is left out by "loo": one sample (None; one group if ``groups`` are given to ``fit``),
+        or the folds of a scikit-learn splitter, which may not overlap.
+    n_restarts : int, default 0
+        Further searches from random points.
+    calibration : {"scale"} or None, default "scale"
+        "scale" corrects standard deviations by a model of leave-one-out residuals; None leaves
+        them as the process has them.
+    random_state : int, RandomState or None, default 0
+        Of the points where restarts begin.
+
+    Attributes
+    ----------
+    kernel_ : kernel
+        The kernel with the hyperparameters that were chosen.
+    alpha_ : float or array (n_groups,)
+        The relative noise that was chosen; several with ``noise_groups``.
+    amplitude_ : float or array (n_targets,)
+        Amplitude, in the squared unit of the labels.
+    noise_groups_ : tuple
+        Names of the groups of noise; only where they were given.
+    dual_coef_ : array (n_samples,) or (n_samples, n_targets)
+        Coefficients of the training samples; a sample merged into an identical one has 0.
+    composition_ : array (n_elements,) or (n_elements, n_targets)
+        Energy of each of ``elements_``, in the unit of the labels; only with a composition.
+    elements_ : tuple of int
+        Atomic numbers of the training set; only with a composition.
+    loo_residuals_ : array (n_samples,) or (n_samples, n_targets)
+        ``y_i - f_-i(x_i)``, exact, at fixed hyperparameters; NaN where a molecule cannot be left
+        out.
+    loo_std_ : array (n_samples,) or (n_samples, n_targets)
+        Standard deviations of those residuals, calibrated as predictions are.
+    condition_ : float
+        Estimated 1-norm condition number of the matrix that was factorised.
+    jitter_ : float
+        What had to be added to the diagonal to factorise it; 0.0 unless a warning said so.
+    trials_ : list of Trial
+        Every evaluation of the search; errors are scores, twice a negative log density per label.
+    descriptor_ : descriptor
+        The fitted descriptor; only with one, or with terms.
+
+    Raises
+    ------
+    LabelError, SettingError, StructureError, SingularKernelError
+        On input that cannot be used; the message names the sample and the cure.
+
+    Notes
+    -----
+    A fit costs n^3 flops beside the search, of which each step takes 1 to 3 n^3 on at most 2000
+    rows; a prediction with error bar n^2. The factor stays in memory: n^2 numbers.
+
+    Samples with identical features are merged, as in :class:`kernchem.KRR`. With known ``noise``
+    of the labels the standard deviation of a prediction holds the noise of ``alpha`` only.
+
+    scikit-learn's ``GaussianProcessRegressor`` is the same process with ``amplitude=1.0``,
+    ``calibration=None`` and all of it in the kernel.
+
+    References
+    ----------
+    C. E. Rasmussen, C. K. I. Williams, Gaussian Processes for Machine Learning, MIT Press (2006),
+    chapters 2 and 5, https://doi.org/10.7551/mitpress/3206.001.0001
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(0, 6, 40)[:, None]
+    >>> model = GPR().fit(X, np.sin(X[:, 0]) + 0.1 * rng.normal(size=40))
+    >>> mean, std = model.predict([[1.5], [30.0]], return_std=True)
+    >>> bool(abs(mean[0] - 1.0) < 0.2), bool(std[1] > 5 * std[0])
+    (True, True)
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel | str | None = None,
+        *,
+        alpha: float | Literal["fit"] = "fit",
+        amplitude: float | Literal["loo", "lml"] = "loo",
+        descriptor: Any = None,
+        composition: bool | Literal["auto"] = "auto",
+        optimizer: Literal["loo", "lml"] | None = "loo",
+        cv: Any = None,
+        n_restarts: int = 0,
+        calibration: Literal["scale"] | None = "scale",
+        random_state: Any = 0,
+    ) -> None:
+        self.kernel = kernel
+        self.alpha = alpha
+        self.amplitude = amplitude
+        self.descriptor = descriptor
+        self.composition = composition
+        self.optimizer = optimizer
+        self.cv = cv
+        self.n_restarts = n_restarts
+        self.calibration = calibration
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
+        noise: Any = None,
+        noise_groups: Any = None,
+    ) -> GPR:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features), or structures
+            Samples; structures if a descriptor was given.
+        y : array (n_samples,) or (n_samples, n_targets)
+            Labels, in any unit.
+        sample_weight : array (n_samples,), optional
+            Weights w_i >= 0; a weight of 2 equals the sample given twice.
+        groups : array (n_samples,), optional
+            Samples that are left out together while hyperparameters are chosen.
+        noise : float or array (n_samples,), optional
+            Known standard deviations of the labels, in their unit, beside the noise that is fitted.
+        noise_groups : array (n_samples,), optional
+            Name of a group for each label, such as its source; each group has an alpha of its own.
+
+        Returns
+        -------
+        GPR
+            This object.
+        """
+        self._fit(X, y, sample_weight, groups, noise, noise_groups)
+        return self
+
+    # -- predictions ------------------------------------------------------------------------------
+
+    def predict(self, X: Any, return_std: bool = False, return_cov: bool = False) -> Any:
+        """Return predictions and, if asked for, how far labels may be from them.
+
+        Parameters
+        ----------
+        X : array (n, n_features) or structures
+            What to predict.
+        return_std : bool, default False
+            Also return the standard deviation of each label.
+        return_cov : bool, default False
+            Also return the covariance of the labels instead.
+
+        Returns
+        -------
+        mean : array (n,) or (n, n_targets)
+            In the unit of the labels.
+        std : array (n,) or (n, n_targets)
+            Only with ``return_std``; in the unit of the labels.
+        covariance : array (n, n) or (n, n, n_targets)
+            Only with ``return_cov``; in the squared unit of the labels.
+
+        Raises
+        ------
+        UnknownElementError, CompositionError
+            If a molecule holds an element or a combination of elements that was absent in ``fit``.
+        SettingError
+            If both are asked for.
+        """
+        if return_std and return_cov:
+            raise SettingError("return_std and return_cov exclude each other; the diagonal of the "
+                               "covariance holds the squared standard deviations")
+        found = self._queries(X)
+        if not (return_std or return_cov):
+            return self._like_labels(self._mean(*found))
+        posterior = self._posterior
+        if return_cov:
+            features, known, basis = found
+            queries = Queries(
+                self._cross_kernel(features, known), self.kernel_.diag(features), basis
+            )
+            covariance = posterior.covariance(queries, np.asarray(self.kernel_(features)))
+            shape = (len(features), len(features), *self._target_shape)
+            return self._like_labels(posterior.mean(queries)), covariance.reshape(shape)
+        mean, std = self._mean_and_std(*found)
+        return self._like_labels(mean), self._like_labels(std)
+
+    def predict_interval(
+        self, X: Any, coverage: float = 0.9, method: IntervalMethod = "calibrated"
+    ) -> tuple[_Array, _Array]:
+        """Return intervals in which labels lie with a given probability.
+
+        Parameters
+        ----------
+        X : array (n, n_features) or structures
+            What to predict.
+        coverage : float, default 0.9
+            Probability, above 0 and below 1.
+        method : str, default "calibrated"
+            - "calibrated": standard deviation times the factor that holds for leave-one-out
+              residuals;
+            - "gaussian": standard deviation times that of a normal distribution;
+            - "jackknife+": quantiles over all models without one sample, exact, no refits;
+            - "cv+": the same without one fold of ``cv`` (10 folds where it is None);
+            - "conformal": from the samples given to :meth:`calibrate`.
+
+        Returns
+        -------
+        lower, upper : array (n,) or (n, n_targets)
+            Ends, in the unit of the labels; infinite where there are too few samples.
+
+        Raises
+        ------
+        SettingError
+            If the method is unknown, the coverage does not lie between 0 and 1, or "conformal" is
+            asked for before :meth:`calibrate`.
+        """
+        require_choice("method", method, _METHODS)
+        coverage = check_coverage(coverage)
+        found, posterior = self._queries(X), self._posterior
+        if method == "jackknife+":
+            ends = posterior.jackknife(self._panels(*found), coverage)
+        elif method == "cv+":
+            fold = fold_numbers(_CV_PLUS_FOLDS if self.cv is None else self.cv, None, self._labels)
+            folds = self._training.folds(None if fold is None else fold[self._kept])
+            ends = posterior.cv_plus(self._panels(*found), coverage, folds or [])
+        else:
+            mean, std = self._mean_and_std(*found)
+            ends = [
+                self._interval(mean[:, t], std[:, t], coverage, method, t)
+                for t in range(mean.shape[1])
+            ]
+        lower, upper = (np.stack(side, axis=1) for side in zip(*ends, strict=True))
+        return self._like_labels(lower), self._like_labels(upper)
+
+    def calibrate(self, X: Any, y: Any) -> GPR:
+        """Keep the errors on labelled samples that were not in ``fit``, for conformal intervals.
+
+        Parameters
+        ----------
+        X : array (n, n_features) or structures
+            Samples.
+        y : array (n,) or (n, n_targets)
+            Their labels.
+
+        Returns
+        -------
+        GPR
+            This object.
+        """
+        mean, std = self._mean_and_std(*self._queries(X))
+        labels = check_labels(y, len(mean)).reshape(len(mean), -1)
+        if labels.shape != mean.shape:
+            raise LabelError(f"y has {labels.shape[1]} targets and the model {mean.shape[1]}")
+        self._scores = np.abs(labels - mean) / std
+        return self
+
+    def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = 0) -> _Array:
+        """Draw labels from the posterior, by correcting draws from the prior.
+
+        Parameters
+        ----------
+        X : array (n, n_features) or structures
+            Where.
+        n_samples : int, default 1
+            Number of draws.
+        random_state : int, RandomState or None, default 0
+            Seed.
+
+        Returns
+        -------
+        array (n, n_samples) or (n, n_targets, n_samples)
+            In the unit of the labels, with the covariance of ``predict(X, return_cov=True)``.
+
+        Notes
+        -----
+        (n_samples_of_fit + n)^3 / 3 flops for the draws from the prior.
+
+        References
+        ----------
+        J. T. Wilson et al., J. Mach. Learn. Res. 22, 105 (2021),
+        https://www.jmlr.org/papers/v22/20-1260.html
+        """
+        if not is_whole(n_samples, 1):
+            raise SettingError(f"n_samples={n_samples!r}; use a whole number from 1 on")
+        rng = check_random_state(random_state)
+        features, known, basis = self._queries(X)
+        posterior, training = self._posterior, self._training
+        n, m, t = len(training), len(features), self._dual.shape[1]
+        cross = self._cross_kernel(features, known)
+        joint = np.empty((n + m, n + m))
+        joint[:n, :n] = self.kernel_(known)
+        joint[n:, :n], joint[:n, n:] = cross, cross.T
+        joint[n:, n:] = self.kernel_(features)
+        queries = Queries(cross, np.einsum("ii->i", joint)[n:].copy(), basis)
+        root = CholeskyFactor(joint, _DRAW_JITTER * self._diagonal)
+        drawn = root.multiply_half(rng.normal(size=(n + m, t * n_samples)))
+        noise = np.sqrt(noise_variances(self._noise_levels, training, self._diagonal))
+        drawn[:n] += noise[:, None] * rng.normal(size=(n, t * n_samples))
+        rest = drawn[n:] - posterior.solution.weights(cross, basis) @ drawn[:n]
+        rest += np.sqrt(posterior.noise) * rng.normal(size=rest.shape)
+        variance = posterior.plain_variance(queries)
+        scale = posterior.corrected(variance, queries) / np.sqrt(variance)[:, None]
+        deviations = rest.reshape(m, t, n_samples) * scale[:, :, None]
+        out = posterior.mean(queries)[:, :, None] + deviations
+        return np.asarray(out.reshape(m, *self._target_shape, n_samples))
+
+    # -- what one factorisation gives -------------------------------------------------------------
+
+    def leave_out(self, cv: Any = None, groups: Any = None) -> tuple[_Array, _Array]:
+        """Return predictions of the training samples by models that did not see them.
+
+        Parameters
+        ----------
+        cv : int, splitter or None, default None
+            Folds as in scikit-learn, without overlap; None leaves out one group at a time, or one
+            sample where there are no groups.
+        groups : array (n_samples,), optional
+            Group of each sample that was given to ``fit``.
+
+        Returns
+        -------
+        mean, std : array (n_samples,) or (n_samples, n_targets)
+            At fixed hyperparameters and amplitude, standard deviations as the process has them;
+            equal to explicit refits. NaN as in ``loo_residuals_``.
+
+        Notes
+        -----
+        n^2 per sample of the largest fold: no refits.
+        """
+        check_is_fitted(self, "dual_coef_")
+        training = self._training
+        fold = fold_numbers(cv, groups, self._labels)
+        folds = training.folds(None if fold is None else fold[self._kept])
+        with blas_for(len(training)):
+            residuals, std = self._posterior.left_out(folds)
+        mean = self._of_samples(training.targets - residuals)
+        return mean, self._of_samples(std)
+
+    def log_marginal_likelihood(self, theta: Any = None, eval_gradient: bool = False) -> Any:
+        """Return the log marginal likelihood of the training labels.
+
+        Parameters
+        ----------
+        theta : array (n_theta,), optional
+            Logarithms of the kernel's hyperparameters; those of ``kernel_`` by default.
+        eval_gradient : bool, default False
+            Also return the gradient with respect to ``theta``.
+
+        Returns
+        -------
+        value : float
+            At ``alpha_`` and ``amplitude_``, summed over targets; restricted to contrasts of the
+            labels where there is a composition.
+        gradient : array (n_theta,)
+            Only with ``eval_gradient``.
+        """
+        check_is_fitted(self, "dual_coef_")
+        kernel = self.kernel_ if theta is None else self.kernel_.clone_with_theta(np.asarray(theta))
+        noise = Noise(self._noise_levels.alphas, self._posterior.amplitudes)
+        if self._training.errors.variances is not None:
+            noise = self._noise_levels
+        value, slopes = log_likelihood(self._training, kernel, noise, slopes=eval_gradient)
+        return (value, slopes) if eval_gradient else value
+
+    # -- the steps of fit -------------------------------------------------------------------------
+
+    def _check_own_settings(self) -> None:
+        for name, word in (("alpha", ("fit",)), ("amplitude", ("loo", "lml"))):
+            value = getattr(self, name)
+            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not (value in word if isinstance(value, str) else number and 0 < value < np.inf):
+                told = " or ".join(map(repr, word))
+                raise SettingError(f"{name}={value!r}; use a positive number or {told}")
+        require_choice("optimizer", self.optimizer, ("loo", "lml", None))
+        require_choice("calibration", self.calibration, ("scale", None))
+        if not is_whole(self.n_restarts, 0):
+            raise SettingError(f"n_restarts={self.n_restarts!r}; use 0, 1, 2, ...")
+        if self._precomputed:
+            raise SettingError(
+                "kernel='precomputed' has no variances of new samples; use KRR, or a kernel object"
+            )
+
+    def _choose(self, training: TrainingSet, folds: list[_Rows] | None) -> None:
+        kernel = self._initial_kernel(training.features)
+        settings = Settings(
+            "lml" if self.optimizer == "lml" else "loo",
+            varied=self.optimizer is not None and len(kernel.theta) > 0,
+            alpha=None if isinstance(self.alpha, str) else float(self.alpha),
+            amplitude=None if isinstance(self.amplitude, str) else float(self.amplitude),
+            folds=folds,
+            n_restarts=self.n_restarts,
+            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+        )
+        kernel, self._noise_levels, self.trials_ = choose(training, kernel, settings)
+        self.kernel_ = settled(kernel, training.features)
+        alphas = self._noise_levels.alphas
+        self.alpha_ = alphas if training.errors.groups is not None else float(alphas[0])
+        if training.errors.groups is not None:
+            self.noise_groups_ = training.errors.names
+        self._diagonal = float(np.mean(self.kernel_.diag(training.features)))
+
+    def _noise(self, K: _Array, training: TrainingSet) -> _Array:
+        return noise_variances(self._noise_levels, training, self._diagonal)
+
+    def _finish(self, factor: CholeskyFactor, solution: GeneralisedLeastSquares) -> None:
+        training = self._training
+        basis = training.basis
+        self._posterior = Posterior(
+            factor,
+            solution,
+            training.targets,
+            np.zeros((len(training), 0)) if basis is None else basis,
+            self._found_amplitudes(solution),
+            self._noise_of_new_labels(),
+        )
+        self._learn_errors()
+
+    def _learn_errors(self) -> None:
+        """Fit what corrects the error bars, and report leave-one-out predictions."""
+        training, posterior = self._training, self._posterior
+        K = posterior.factor.kernel_matrix(np.asarray(self.kernel_.diag(training.features)))
+        posterior.learn_errors(K, scaled=self.calibration is not None)
+        self.loo_std_ = self._of_samples(posterior.loo_std)
+        self.amplitude_ = self._like_labels(posterior.amplitudes[None])[0]
+
+    def _found_amplitudes(self, solution: GeneralisedLeastSquares) -> _Array:
+        """Return the amplitude of each target, array (t,)."""
+        n_targets = self._training.targets.shape[1]
+        if self._noise_levels.amplitude is not None:
+            return np.full(n_targets, self._noise_levels.amplitude)
+        if self.amplitude == "lml":
+            targets = self._training.targets
+            free = max(len(targets) - len(solution.coef), 1)
+            found = np.einsum("it,it->t", targets, solution.dual) / free
+        else:
+            residuals, variances = solution.loo()
+            scores = residuals**2 / variances[:, None]
+            known = np.isfinite(scores).all(axis=1)
+            found = scores[known].mean(axis=0) if known.any() else np.zeros(n_targets)
+        # Labels that are all explained leave an amplitude of zero; error bars are above it.
+        return np.maximum(found, np.finfo(float).tiny)
+
+    def _noise_of_new_labels(self) -> float:
+        """Return the mean noise of the training labels of weight 1, in units of the kernel."""
+        alphas = self._noise_levels.alphas[self._training.errors.numbers(len(self._training))]
+        return float(alphas.mean()) * self._diagonal
+
+    # -- helpers ----------------------------------------------------------------------------------
+
+    def _panels(self, features: Any, known: Any, basis: _Array) -> Iterator[Queries]:
+        """Yield new samples panel by panel."""
+        for panel in panels(len(features)):
+            part = features[panel]
+            prior = np.asarray(self.kernel_.diag(part))
+            yield Queries(self._cross_kernel(part, known), prior, basis[panel])
+
+    def _mean_and_std(self, features: Any, known: Any, basis: _Array) -> tuple[_Array, _Array]:
+        """Return means and standard deviations (m, n_targets)."""
+        shape = len(features), self._dual.shape[1]
+        mean, std = np.empty(shape), np.empty(shape)
+        found = self._panels(features, known, basis)
+        for panel, queries in zip(panels(len(features)), found, strict=True):
+            mean[panel], std[panel] = self._posterior.mean(queries), self._posterior.std(queries)
+        return mean, std
+
+    def _interval(
+        self, mean: _Array, std: _Array, coverage: float, method: str, target: int
+    ) -> tuple[_Array, _Array]:
+        if method == "gaussian":
+            width = float(ndtri(0.5 + 0.5 * coverage)) * std
+            return mean - width, mean + width
+        if method == "conformal":
+            if not hasattr(self, "_scores"):
+                raise SettingError(
+                    "method='conformal' needs labelled samples that were not in fit: call "
+                    "calibrate(X, y) first, or use 'jackknife+', which needs none"
+                )
+            return split_conformal(mean, self._scores[:, target], coverage, scale=std)
+        if not self._posterior.quantiles:
+            raise SettingError(
+                "method='calibrated' needs samples that can be left out; use 'gaussian'"
+            )
+        return self._posterior.quantiles[target].interval(mean, std, coverage)
+
+    def _of_samples(self, values: _Array) -> _Array:
+        """Return values of the distinct samples (n, t) for all samples, in the labels' shape."""
+        out = np.full_like(self._labels, np.nan)
+        out[self._kept] = values[self._training.member]
+        return self._like_labels(out)

@@ -1,0 +1,181 @@
+"""The posterior of a Gaussian process: what one factorisation gives, on arrays alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernchem.errors import SettingError
+from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
+from kernchem.uncertainty import (
+    IsotonicCalibration,
+    ScaleModel,
+    cv_plus,
+    jackknife_plus,
+)
+
+__all__ = ["Posterior", "Queries"]
+
+_Array = npt.NDArray[np.float64]
+_Rows = npt.NDArray[np.int64]
+
+#: The smallest standard deviation, relative to that of labels left out: error bars are above zero.
+_LEAST_STD = 1e-12
+
+
+@dataclass(frozen=True)
+class Queries:
+    """New samples: kernel with the training samples (m, n), with themselves (m,), linear part."""
+
+    cross: _Array
+    prior: _Array
+    basis: _Array
+
+
+@dataclass
+class Posterior:
+    """Means, variances and leave-out predictions of a fitted process.
+
+    Attributes
+    ----------
+    factor : CholeskyFactor
+        Of the kernel matrix with noise; inverted.
+    solution : GeneralisedLeastSquares
+        Of the targets.
+    targets : array (n, t)
+        Targets.
+    basis : array (n, p)
+        Linear part of the training samples.
+    amplitudes : array (t,)
+        Amplitude of each target.
+    noise : float
+        Variance of the noise of a new label, in units of the kernel.
+    scales : list of ScaleModel
+        Correction of the standard deviations of each target; empty for none.
+    quantiles : list of IsotonicCalibration
+        Calibration of the intervals of each target.
+    """
+
+    factor: CholeskyFactor
+    solution: GeneralisedLeastSquares
+    targets: _Array
+    basis: _Array
+    amplitudes: _Array
+    noise: float
+    scales: list[ScaleModel] = field(default_factory=list)
+    quantiles: list[IsotonicCalibration] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.residuals, self.variances = self.solution.loo()
+        #: Rows that can be left out.
+        self.known = np.isfinite(self.residuals).all(axis=1) & (self.variances > 0.0)
+        self.loo_std = np.sqrt(self.variances[:, None] * self.amplitudes)
+        typical = np.mean(self.loo_std[self.known], axis=0) if self.known.any() else 1.0
+        self.least_std = np.maximum(_LEAST_STD * typical, 1e-150) * np.ones(len(self.amplitudes))
+
+    def learn_errors(self, K: _Array, *, scaled: bool) -> None:
+        """Fit scale models and quantiles to the leave-one-out residuals; ``K`` is (n, n)."""
+        known = self.known
+        self.scales, self.quantiles = [], []
+        for t in range(self.targets.shape[1]):
+            residuals = self.residuals[known, t]
+            if scaled and len(residuals):
+                part = K if known.all() else K[np.ix_(known, known)]
+                logs = np.log(np.maximum(self.loo_std[known, t], self.least_std[t]))
+                model = ScaleModel().fit(part, logs, residuals, self.basis[known])
+                self.loo_std[known, t] = np.exp(model.loo_log_std_)
+                full = np.zeros(len(known))
+                full[known] = model.dual_
+                model.dual_ = full
+                self.scales.append(model)
+            if len(residuals):
+                scores = residuals / np.maximum(self.loo_std[known, t], self.least_std[t])
+                self.quantiles.append(IsotonicCalibration().fit(scores))
+
+    def mean(self, queries: Queries) -> _Array:
+        """Return means (m, t)."""
+        return np.asarray(queries.cross @ self.solution.dual + queries.basis @ self.solution.coef)
+
+    def plain_variance(self, queries: Queries) -> _Array:
+        """Return variances (m,) of labels, in units of the kernel."""
+        found = self.solution.variances(queries.cross, queries.basis, queries.prior)
+        return found + self.noise
+
+    def std(self, queries: Queries) -> _Array:
+        """Return standard deviations (m, t) of labels, corrected by the scale models."""
+        return self.corrected(self.plain_variance(queries), queries)
+
+    def corrected(self, variance: _Array, queries: Queries) -> _Array:
+        """Return standard deviations (m, t) from plain variances (m,)."""
+        std = np.maximum(np.sqrt(variance[:, None] * self.amplitudes), self.least_std)
+        for t, model in enumerate(self.scales):
+            logs = model.predict(queries.cross, np.log(std[:, t]), queries.basis)
+            std[:, t] = np.exp(logs)
+        return std
+
+    def covariance(self, queries: Queries, prior: _Array) -> _Array:
+        """Return covariances (m, m, t) of labels; ``prior`` is (m, m)."""
+        plain = self.solution.covariance(queries.cross, queries.basis, prior)
+        np.einsum("ii->i", plain)[:] += self.noise
+        own = np.maximum(np.einsum("ii->i", plain), 0.0)
+        std = self.corrected(own, queries)
+        factors = std / np.sqrt(np.maximum(own, 1e-300))[:, None]
+        return np.asarray(plain[:, :, None] * factors[:, None] * factors[None])
+
+    def left_out(self, folds: list[_Rows] | None) -> tuple[_Array, _Array]:
+        """Return residuals (n, t) and plain standard deviations (n, t) of labels left out."""
+        if folds is None:
+            residuals, variances = self.solution.loo()
+        else:
+            residuals, blocks = self.solution.left_out(folds)
+            variances = np.full(self.factor.n, np.nan)
+            for rows, block in zip(folds, blocks, strict=True):
+                variances[rows] = np.einsum("ii->i", block)
+        return residuals, np.sqrt(variances[:, None] * self.amplitudes)
+
+    def jackknife(self, panels: Iterator[Queries], coverage: float) -> list[tuple[_Array, _Array]]:
+        """Return exact jackknife+ intervals for each target."""
+        rows = np.flatnonzero(self.known)
+        ends: list[list[tuple[_Array, _Array]]] = [[] for _ in range(self.targets.shape[1])]
+        for queries in panels:
+            mean = self.mean(queries)
+            weights = self.solution.weights(queries.cross, queries.basis)[:, rows]
+            for t, found in enumerate(ends):
+                residuals = self.residuals[rows, t]
+                left_out = mean[:, t, None] - weights * residuals
+                found.append(jackknife_plus(residuals, left_out, coverage))
+        return [_joined(found) for found in ends]
+
+    def cv_plus(
+        self, panels: Iterator[Queries], coverage: float, folds: list[_Rows]
+    ) -> list[tuple[_Array, _Array]]:
+        """Return exact CV+ intervals for each target."""
+        residuals = self.solution.cv(folds)
+        numbers = np.full(len(residuals), -1)
+        usable = [rows for rows in folds if np.isfinite(residuals[rows]).all()]
+        for number, rows in enumerate(usable):
+            numbers[rows] = number
+        if not usable:
+            raise SettingError("no fold can be left out; use other folds, or method='calibrated'")
+        inside = np.flatnonzero(numbers >= 0)
+        ends: list[list[tuple[_Array, _Array]]] = [[] for _ in range(self.targets.shape[1])]
+        for queries in panels:
+            mean = self.mean(queries)
+            weights = self.solution.weights(queries.cross, queries.basis)
+            for t, found in enumerate(ends):
+                shifts = [weights[:, rows] @ residuals[rows, t] for rows in usable]
+                by_fold = mean[:, t, None] - np.stack(shifts, axis=1)
+                found.append(
+                    cv_plus(residuals[inside, t], numbers[inside], by_fold, coverage)
+                )
+        return [_joined(found) for found in ends]
+
+
+def _joined(ends: list[tuple[_Array, _Array]]) -> tuple[_Array, _Array]:
+    lower: Any
+    lower, upper = zip(*ends, strict=True)
+    return np.concatenate(lower), np.concatenate(upper)

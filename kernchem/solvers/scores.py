@@ -1,0 +1,231 @@
+r"""Scores of hyperparameters, with what their slopes need, from one factorisation.
+
+A score J depends on the kernel matrix with its noise, K'. Its slope along any hyperparameter t is
+
+.. math:: dJ / dt = \sum_{ij} W_{ij}\, dK'_{ij} / dt
+
+with one symmetric matrix W, which takes a few n^3 flops whatever the number of hyperparameters.
+Without an amplitude, the score is that of the best one. Scores are made small; all of them are
+minus twice a log density per label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import blas
+
+from kernchem.solvers.cholesky import CholeskyFactor
+from kernchem.solvers.gls import GeneralisedLeastSquares
+
+__all__ = ["Score", "likelihood", "predictive"]
+
+_Array = npt.NDArray[np.float64]
+_Rows = npt.NDArray[np.int64]
+
+_LOG_2PI = float(np.log(2.0 * np.pi))
+
+
+@dataclass(frozen=True)
+class Score:
+    """Score, its adjoint W (n, n) or None, and its slope along log(amplitude) at fixed K'."""
+
+    value: float
+    adjoint: _Array | None
+    amplitude_slope: float = 0.0
+
+
+def likelihood(
+    factor: CholeskyFactor,
+    solution: GeneralisedLeastSquares,
+    targets: _Array,
+    amplitude: float | _Array | None = None,
+    *,
+    slopes: bool = True,
+) -> Score:
+    r"""Return minus two times the restricted log marginal likelihood per label.
+
+    .. math::
+        J = \frac{1}{n} \left( y^T a / s^2 + \log |K'| + \log |H^T P H|
+            + (n - p) \log 2 \pi s^2 \right)
+
+    with the amplitude :math:`s^2` on which K' is scaled, averaged over targets. Without a linear
+    part it is the log marginal likelihood itself.
+
+    Parameters
+    ----------
+    factor : CholeskyFactor
+        Of K'. **Used up** where slopes are asked for.
+    solution : GeneralisedLeastSquares
+        Made with the factor.
+    targets : array (n, t)
+        Targets y.
+    amplitude : float or array (t,), optional
+        Amplitude; by default the best one of each target, y'a / (n - p).
+    slopes : bool, default True
+        Whether to return the adjoint.
+
+    Returns
+    -------
+    Score
+        Infinite where a target is explained by the linear part alone.
+
+    Notes
+    -----
+    2 n^3 / 3 flops for the adjoint.
+
+    References
+    ----------
+    C. E. Rasmussen, C. K. I. Williams, Gaussian Processes for Machine Learning, MIT Press (2006),
+    sections 2.7 and 5.4.1, https://doi.org/10.7551/mitpress/3206.001.0001
+    """
+    n, p = factor.n, len(solution.coef)
+    quadratic = np.einsum("it,it->t", targets, solution.dual)
+    volume = factor.logdet() + solution.logdet()
+    best = quadratic / max(n - p, 1)
+    scales = best if amplitude is None else np.broadcast_to(amplitude, best.shape)
+    if not (scales > 0.0).all() or n <= p:
+        return Score(np.inf, None)
+    value = (np.mean(quadratic / scales + (n - p) * (np.log(scales) + _LOG_2PI)) + volume) / n
+    along = float((n - p) - np.mean(quadratic / scales)) / n
+    if not slopes:
+        return Score(float(value), None, along)
+    Q = _projected(factor, solution)
+    scaled = solution.dual / np.sqrt(scales * len(scales))
+    Q -= scaled @ scaled.T
+    Q /= n
+    return Score(float(value), Q, along)
+
+
+def predictive(
+    factor: CholeskyFactor,
+    solution: GeneralisedLeastSquares,
+    amplitude: float | _Array | None = None,
+    folds: list[_Rows] | None = None,
+    *,
+    slopes: bool = True,
+) -> Score:
+    r"""Return minus two times the log density of labels that were left out, per label.
+
+    .. math:: J = \frac{2 \sqrt{2}}{s}\, \overline{|e| / \sqrt{v}} + \overline{\log v} + \log 2 s^2
+
+    with the residuals e of labels that were left out and their variances v: the density of Laplace,
+    which a few labels far off do not rule as they do that of Gauss.
+
+    Parameters
+    ----------
+    factor : CholeskyFactor
+        Of K'. **Used up** where slopes are asked for, or folds are given.
+    solution : GeneralisedLeastSquares
+        Made with the factor.
+    amplitude : float or array (t,), optional
+        Amplitude s^2; by default the best one of each target.
+    folds : list of array of int, optional
+        Rows that are left out together; one at a time by default.
+    slopes : bool, default True
+        Whether to return the adjoint.
+
+    Returns
+    -------
+    Score
+        Of the labels that can be left out; infinite where there are none, or where all residuals
+        of a target are zero.
+
+    Notes
+    -----
+    5 n^3 / 3 flops for the adjoint, and n^2 per sample of the largest fold.
+
+    References
+    ----------
+    C. E. Rasmussen, C. K. I. Williams, Gaussian Processes for Machine Learning, MIT Press (2006),
+    section 5.4.2, https://doi.org/10.7551/mitpress/3206.001.0001
+    """
+    dual = solution.dual
+    if folds is None:
+        residuals, variances = solution.loo()
+        blocks = None
+    else:
+        residuals, blocks = solution.left_out(folds)
+        variances = np.full(factor.n, np.nan)
+        for rows, covariance in zip(folds, blocks, strict=True):
+            variances[rows] = np.einsum("ii->i", covariance)
+    known = np.isfinite(residuals).all(axis=1) & (variances > 0.0)
+    count = int(known.sum())
+    if count == 0:
+        return Score(np.inf, None)
+    e, v = residuals[known], variances[known, None]
+    roots = np.sqrt(v)
+    means = np.mean(np.abs(e) / roots, axis=0)
+    best = 2.0 * means**2
+    amplitudes = best if amplitude is None else np.broadcast_to(amplitude, best.shape)
+    if not (amplitudes > 0.0).all():
+        return Score(np.inf, None)
+    factors = 2.0 * np.sqrt(2.0 / amplitudes)
+    value = np.mean(factors * means + np.log(2.0 * amplitudes)) + np.mean(np.log(v))
+    along = float(1.0 - np.mean(factors * means) / 2.0)
+    if not slopes:
+        return Score(float(value), None, along)
+    # Derivatives of J with respect to residuals and variances, zero where nothing is known.
+    n_targets = e.shape[1]
+    by_residual, by_variance = np.zeros_like(dual), np.zeros(factor.n)
+    by_residual[known] = factors * np.sign(e) / roots / (count * n_targets)
+    weights = 1.0 - 0.5 * np.mean(factors * np.abs(e) / roots, axis=1)
+    by_variance[known] = weights / v[:, 0] / count
+    return Score(
+        float(value),
+        _left_out_adjoint(
+            factor, solution, residuals, variances, by_residual, by_variance, folds, blocks
+        ),
+        along,
+    )
+
+
+def _left_out_adjoint(
+    factor: CholeskyFactor,
+    solution: GeneralisedLeastSquares,
+    residuals: _Array,
+    variances: _Array,
+    by_residual: _Array,
+    by_variance: _Array,
+    folds: list[_Rows] | None,
+    blocks: list[_Array] | None,
+) -> _Array:
+    """Return W from the derivatives of a score by residuals and variances.
+
+    With e = S a, S = Q_BB^-1, da = -Q dK a and dQ = -Q dK Q, the part of a block is
+    ``-(sym(a (Q g)') + Q G Q)`` with g = S e' and G the derivative by Q_BB.
+    """
+    Q = _projected(factor, solution)
+    if folds is None or blocks is None:
+        slopes = np.nan_to_num(by_residual * variances[:, None])
+        own = (slopes * residuals).sum(axis=1) + by_variance * variances**2
+        # Nowhere below zero, whatever the amplitude.
+        W = _outer_sum(Q, np.sqrt(np.nan_to_num(own)))
+    else:
+        slopes, W = np.zeros_like(by_residual), np.zeros_like(Q)
+        for rows, covariance in zip(folds, blocks, strict=True):
+            if not np.isfinite(covariance).all():
+                continue
+            slopes[rows] = covariance @ by_residual[rows]
+            G = slopes[rows] @ residuals[rows].T
+            G = 0.5 * (G + G.T) + (covariance * by_variance[rows]) @ covariance
+            W += Q[:, rows] @ G @ Q[rows]
+    outer = (Q @ slopes) @ solution.dual.T
+    W -= 0.5 * (outer + outer.T)
+    return W
+
+
+def _projected(factor: CholeskyFactor, solution: GeneralisedLeastSquares) -> _Array:
+    """Return Q = P - U U', in the memory of the factor."""
+    Q = factor.into_inverse()
+    if len(solution.coef):
+        Q -= solution.reduction @ solution.reduction.T
+    return Q
+
+
+def _outer_sum(Q: _Array, roots: _Array) -> _Array:
+    """Return Q diag(roots^2) Q."""
+    lower = blas.dsyrk(1.0, Q * roots, lower=1)
+    return np.asarray(np.tril(lower) + np.tril(lower, -1).T)
