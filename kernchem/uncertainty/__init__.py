@@ -1,0 +1,39 @@
+"""Error bars: how good they are, how to make them honest, and how to look at them.
+
+Everything here takes plain arrays; estimators use it, and so can predictions of any origin.
+"""
+
+from kernchem.uncertainty.metrics import (
+    calibration_curve,
+    coverage,
+    coverage_band,
+    crps,
+    ence,
+    interval_score,
+    miscalibration_area,
+    negative_log_likelihood,
+    sharpness,
+)
+from kernchem.uncertainty.ranking import (
+    error_retention_area,
+    error_retention_curve,
+    error_spearman,
+)
+from kernchem.uncertainty.report import UncertaintyReport, uncertainty_report
+
+__all__ = [
+    "UncertaintyReport",
+    "calibration_curve",
+    "coverage",
+    "coverage_band",
+    "crps",
+    "ence",
+    "error_retention_area",
+    "error_retention_curve",
+    "error_spearman",
+    "interval_score",
+    "miscalibration_area",
+    "negative_log_likelihood",
+    "sharpness",
+    "uncertainty_report",
+]
