@@ -3,6 +3,12 @@
 Everything here takes plain arrays; estimators use it, and so can predictions of any origin.
 """
 
+from kernchem.uncertainty.intervals import (
+    conformal_quantile,
+    cv_plus,
+    jackknife_plus,
+    split_conformal,
+)
 from kernchem.uncertainty.metrics import (
     calibration_curve,
     coverage,
@@ -24,16 +30,20 @@ from kernchem.uncertainty.report import UncertaintyReport, uncertainty_report
 __all__ = [
     "UncertaintyReport",
     "calibration_curve",
+    "conformal_quantile",
     "coverage",
     "coverage_band",
     "crps",
+    "cv_plus",
     "ence",
     "error_retention_area",
     "error_retention_curve",
     "error_spearman",
     "interval_score",
+    "jackknife_plus",
     "miscalibration_area",
     "negative_log_likelihood",
     "sharpness",
+    "split_conformal",
     "uncertainty_report",
 ]
