@@ -26,8 +26,10 @@ from kernchem.uncertainty.ranking import (
     error_spearman,
 )
 from kernchem.uncertainty.report import UncertaintyReport, uncertainty_report
+from kernchem.uncertainty.scale import ScaleModel
 
 __all__ = [
+    "ScaleModel",
     "UncertaintyReport",
     "calibration_curve",
     "conformal_quantile",
