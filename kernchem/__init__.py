@@ -7,7 +7,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kernchem import benchmark, datasets, descriptors, kernels, model_files, testing
+    from kernchem import (
+        benchmark,
+        datasets,
+        descriptors,
+        kernels,
+        model_files,
+        testing,
+        uncertainty,
+    )
     from kernchem.io import read
     from kernchem.model_files import load, save
     from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner
@@ -30,6 +38,7 @@ __all__ = [
     "read",
     "save",
     "testing",
+    "uncertainty",
 ]
 
 #: Public name to the module that defines it; the other names of ``__all__`` are modules.
