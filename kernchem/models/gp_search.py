@@ -49,7 +49,7 @@ _AMPLITUDES = 10.0 ** np.array([-1.0, 0.0, 1.0, 2.0])
 _LOG_AMPLITUDE_RANGE = np.log(1e10)
 #: Steps and precision of the search; scores are densities per label.
 _STEPS = 60
-_PRECISION = 1e-6
+_PRECISION = 1e-5
 #: What an impossible point is worth to the search: its line search wants finite numbers.
 _IMPOSSIBLE = 1e6
 #: Restarts begin within this factor of the best point of the grid.
@@ -100,10 +100,7 @@ class Settings:
 def noise_variances(noise: Noise, training: TrainingSet, diagonal: float) -> _Array:
     """Return what is added to the diagonal of a kernel matrix whose mean diagonal is given."""
     errors = training.errors
-    alphas = noise.alphas[
-        np.zeros(len(K), dtype=np.int64) if errors.groups is None else errors.groups
-    ]
-    out = alphas * diagonal / training.weights
+    out = noise.alphas[errors.numbers(len(training))] * diagonal / training.weights
     if errors.variances is not None and noise.amplitude is not None:
         out = out + errors.variances / noise.amplitude
     return np.asarray(out)

@@ -31,8 +31,9 @@ _Rows = npt.NDArray[np.int64]
 IntervalMethod = Literal["calibrated", "gaussian", "jackknife+", "cv+", "conformal"]
 _METHODS = ("calibrated", "gaussian", "jackknife+", "cv+", "conformal")
 
-#: Added to the diagonal of the prior covariance, relative to its mean, so that draws can be made.
-_DRAW_JITTER = 1e-9
+#: Added to the diagonal of the prior covariance, relative to its mean, so that draws can be made:
+#: the smallest of these that suffices.
+_DRAW_JITTERS = 10.0 ** np.arange(-15.0, -5.0)
 #: Folds of CV+ where ``cv`` says nothing.
 _CV_PLUS_FOLDS = 10
 
@@ -357,7 +358,7 @@ class GPR(KernelModel):
         joint[n:, :n], joint[:n, n:] = cross, cross.T
         joint[n:, n:] = self.kernel_(features)
         queries = Queries(cross, np.einsum("ii->i", joint)[n:].copy(), basis)
-        root = CholeskyFactor(joint, _DRAW_JITTER * self._diagonal)
+        root = _root(joint, self._diagonal)
         drawn = root.multiply_half(rng.normal(size=(n + m, t * n_samples)))
         noise = np.sqrt(noise_variances(self._noise_levels, training, self._diagonal))
         drawn[:n] += noise[:, None] * rng.normal(size=(n, t * n_samples))
@@ -552,3 +553,12 @@ class GPR(KernelModel):
         out = np.full_like(self._labels, np.nan)
         out[self._kept] = values[self._training.member]
         return self._like_labels(out)
+
+
+def _root(K: _Array, diagonal: float) -> CholeskyFactor:
+    """Return the factor of a prior covariance with as little on its diagonal as that takes."""
+    for jitter in _DRAW_JITTERS:
+        factor = CholeskyFactor.attempt(K.copy(), jitter * diagonal)
+        if factor is not None:
+            return factor
+    return CholeskyFactor(K, _DRAW_JITTERS[-1] * diagonal)
