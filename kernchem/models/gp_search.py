@@ -41,6 +41,10 @@ _Rows = npt.NDArray[np.int64]
 #: Rows of the coarse grid, and of the search with slopes.
 _COARSE_ROWS = 400
 _FINE_ROWS = 2000
+#: The same with kernels between structures, which are computed anew for each width, and with terms.
+_FINE_ROWS_STRUCTURES = 1000
+#: How far a width may go beyond those of the grid: where the score is flat there is no end to it.
+_BEYOND_GRID = np.log(8.0)
 #: Regularisers of the coarse grid, in units of the mean diagonal of the kernel matrix.
 _ALPHAS = 10.0 ** np.array([-10.0, -7.0, -5.0, -3.0, -1.0, 1.0])
 _LOG_ALPHA_BOUNDS = (np.log(1e-14), np.log(1e4))
@@ -124,19 +128,23 @@ class _Objective:
         self.distances = kernel.distances(training.features) if radial else None
         spread = float(np.mean(np.var(training.targets, axis=0)))
         self.log_spread = np.log(spread) if spread > 0.0 else 0.0
+        self.starts = np.zeros((1, 0))
+        if self.n_theta:
+            self.starts = start_thetas(kernel, training.features, self.distances)
+        #: Matrix of the latest theta, where it takes long, with what its slopes need.
+        self.latest: tuple[bytes, _Array, Any] | None = None
 
     def bounds(self) -> _Array:
         theta = np.reshape(self.kernel.bounds, (-1, 2)) if self.n_theta else np.zeros((0, 2))
+        if len(self.starts) > 1:
+            near = self.starts.min(axis=0) - _BEYOND_GRID, self.starts.max(axis=0) + _BEYOND_GRID
+            theta = np.clip(np.stack(near, axis=1), theta[:, :1], theta[:, 1:])
         alphas = np.tile(_LOG_ALPHA_BOUNDS, (self.n_alphas, 1))
         amplitude = self.log_spread + np.array([[-_LOG_AMPLITUDE_RANGE, _LOG_AMPLITUDE_RANGE]])
         return np.vstack([theta, alphas, amplitude[: int(self.free_amplitude)]])
 
     def grid(self) -> list[_Array]:
         """Return the points from which the best start is taken."""
-        training = self.training
-        thetas = np.zeros((1, 0))
-        if self.n_theta:
-            thetas = start_thetas(self.kernel, training.features, self.distances)
         alphas = np.zeros((1, 0))
         if self.n_alphas:
             alphas = np.tile(np.log(_ALPHAS)[:, None], self.n_alphas)
@@ -146,7 +154,7 @@ class _Objective:
         low, high = self.bounds().T
         return [
             np.clip(np.concatenate([theta, alpha, amplitude]), low, high)
-            for theta in thetas
+            for theta in self.starts
             for alpha in alphas
             for amplitude in amplitudes
         ]
@@ -217,13 +225,19 @@ class _Objective:
         features = self.training.features
         if self.distances is not None:
             return np.asarray(kernel.from_distances(self.distances)), None
-        if isinstance(kernel, JointKernel):
-            factors = [kernel.factor(k, features) for k in range(len(kernel.kernels))]
-            return kernel.combined(factors), factors
-        if slopes and self.n_theta and isinstance(kernel, StructureKernel):
-            K, gradient = kernel(features, eval_gradient=True)
-            return K, gradient
-        return kernel_matrix(kernel, features), None
+        joint, slopes = isinstance(kernel, JointKernel), slopes and self.n_theta > 0
+        if not (joint or isinstance(kernel, StructureKernel)):
+            return kernel_matrix(kernel, features), None
+        key = kernel.theta.tobytes()
+        if slopes or self.latest is None or self.latest[0] != key:
+            if joint:
+                parts = [kernel.factor_with_slopes(k, features, slopes) for k in kernel.places]
+                self.latest = key, kernel.combined([K for K, _ in parts]), parts
+            elif slopes:
+                self.latest = key, *kernel(features, eval_gradient=True)
+            else:
+                self.latest = key, np.asarray(kernel(features)), None
+        return self.latest[1].copy(), self.latest[2]
 
     def _slopes(
         self,
@@ -291,7 +305,6 @@ def choose(
         part, folds = training.sample(n_rows, settings.folds, square=False)
         return _Objective(part, kernel, replace(settings, folds=folds), trials)
 
-    joint = isinstance(kernel, JointKernel)
     coarse = objective_on(_COARSE_ROWS)
     if not len(coarse.bounds()):
         kernel, noise = coarse.at(np.zeros(0))
@@ -306,7 +319,8 @@ def choose(
         for p, v in zip(grid, values, strict=True)
     ]
     best = grid[int(np.argmax(noisiest))]
-    fine = objective_on(_FINE_ROWS)
+    between_structures = isinstance(kernel, StructureKernel | JointKernel)
+    fine = objective_on(_FINE_ROWS_STRUCTURES if between_structures else _FINE_ROWS)
     bounds = fine.bounds()
     rng = np.random.default_rng(settings.seed)
     starts = [best]
@@ -316,8 +330,8 @@ def choose(
     found = [_descend(fine, start, bounds) for start in starts]
     point = min(found, key=lambda pair: pair[0])[1]
     best_kernel, noise = fine.at(point)
-    if not joint and not getattr(kernel, "anisotropic", False):
-        warn_at_bounds(best_kernel, bounds[: fine.n_theta], point[: fine.n_theta])
+    if fine.n_theta and not between_structures and not getattr(kernel, "anisotropic", False):
+        warn_at_bounds(best_kernel, np.reshape(kernel.bounds, (-1, 2)), point[: fine.n_theta])
     return best_kernel, noise, trials
 
 

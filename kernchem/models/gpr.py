@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -15,11 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 from kernchem._threads import blas_for
 from kernchem._validation import check_labels, is_whole
 from kernchem.errors import LabelError, SettingError
-from kernchem.models.gp_search import Noise, Settings, choose, log_likelihood, noise_variances
-from kernchem.models.kernel_model import KernelModel, panels, require_choice, settled
-from kernchem.models.posterior import Posterior, Queries
-from kernchem.models.training_set import TrainingSet, fold_numbers
-from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
+from kernchem.models.gp_search import Noise, log_likelihood, noise_variances
+from kernchem.models.kernel_model import require_choice
+from kernchem.models.posterior import Queries
+from kernchem.models.process import ProcessModel
+from kernchem.models.training_set import fold_numbers
+from kernchem.solvers import CholeskyFactor
 from kernchem.uncertainty import split_conformal
 from kernchem.uncertainty.checks import check_coverage
 
@@ -38,7 +38,7 @@ _DRAW_JITTERS = 10.0 ** np.arange(-15.0, -5.0)
 _CV_PLUS_FOLDS = 10
 
 
-class GPR(KernelModel):
+class GPR(ProcessModel):
     r"""Gaussian process regression.
 
     .. math:: y = h(x)^T \beta + f(x) + \varepsilon, \quad
@@ -233,8 +233,10 @@ class GPR(KernelModel):
             If both are asked for.
         """
         if return_std and return_cov:
-            raise SettingError("return_std and return_cov exclude each other; the diagonal of the "
-                               "covariance holds the squared standard deviations")
+            raise SettingError(
+                "return_std and return_cov exclude each other; the diagonal of the "
+                "covariance holds the squared standard deviations"
+            )
         found = self._queries(X)
         if not (return_std or return_cov):
             return self._like_labels(self._mean(*found))
@@ -428,107 +430,6 @@ class GPR(KernelModel):
         value, slopes = log_likelihood(self._training, kernel, noise, slopes=eval_gradient)
         return (value, slopes) if eval_gradient else value
 
-    # -- the steps of fit -------------------------------------------------------------------------
-
-    def _check_own_settings(self) -> None:
-        for name, word in (("alpha", ("fit",)), ("amplitude", ("loo", "lml"))):
-            value = getattr(self, name)
-            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not (value in word if isinstance(value, str) else number and 0 < value < np.inf):
-                told = " or ".join(map(repr, word))
-                raise SettingError(f"{name}={value!r}; use a positive number or {told}")
-        require_choice("optimizer", self.optimizer, ("loo", "lml", None))
-        require_choice("calibration", self.calibration, ("scale", None))
-        if not is_whole(self.n_restarts, 0):
-            raise SettingError(f"n_restarts={self.n_restarts!r}; use 0, 1, 2, ...")
-        if self._precomputed:
-            raise SettingError(
-                "kernel='precomputed' has no variances of new samples; use KRR, or a kernel object"
-            )
-
-    def _choose(self, training: TrainingSet, folds: list[_Rows] | None) -> None:
-        kernel = self._initial_kernel(training.features)
-        settings = Settings(
-            "lml" if self.optimizer == "lml" else "loo",
-            varied=self.optimizer is not None and len(kernel.theta) > 0,
-            alpha=None if isinstance(self.alpha, str) else float(self.alpha),
-            amplitude=None if isinstance(self.amplitude, str) else float(self.amplitude),
-            folds=folds,
-            n_restarts=self.n_restarts,
-            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
-        )
-        kernel, self._noise_levels, self.trials_ = choose(training, kernel, settings)
-        self.kernel_ = settled(kernel, training.features)
-        alphas = self._noise_levels.alphas
-        self.alpha_ = alphas if training.errors.groups is not None else float(alphas[0])
-        if training.errors.groups is not None:
-            self.noise_groups_ = training.errors.names
-        self._diagonal = float(np.mean(self.kernel_.diag(training.features)))
-
-    def _noise(self, K: _Array, training: TrainingSet) -> _Array:
-        return noise_variances(self._noise_levels, training, self._diagonal)
-
-    def _finish(self, factor: CholeskyFactor, solution: GeneralisedLeastSquares) -> None:
-        training = self._training
-        basis = training.basis
-        self._posterior = Posterior(
-            factor,
-            solution,
-            training.targets,
-            np.zeros((len(training), 0)) if basis is None else basis,
-            self._found_amplitudes(solution),
-            self._noise_of_new_labels(),
-        )
-        self._learn_errors()
-
-    def _learn_errors(self) -> None:
-        """Fit what corrects the error bars, and report leave-one-out predictions."""
-        training, posterior = self._training, self._posterior
-        K = posterior.factor.kernel_matrix(np.asarray(self.kernel_.diag(training.features)))
-        posterior.learn_errors(K, scaled=self.calibration is not None)
-        self.loo_std_ = self._of_samples(posterior.loo_std)
-        self.amplitude_ = self._like_labels(posterior.amplitudes[None])[0]
-
-    def _found_amplitudes(self, solution: GeneralisedLeastSquares) -> _Array:
-        """Return the amplitude of each target, array (t,)."""
-        n_targets = self._training.targets.shape[1]
-        if self._noise_levels.amplitude is not None:
-            return np.full(n_targets, self._noise_levels.amplitude)
-        if self.amplitude == "lml":
-            targets = self._training.targets
-            free = max(len(targets) - len(solution.coef), 1)
-            found = np.einsum("it,it->t", targets, solution.dual) / free
-        else:
-            residuals, variances = solution.loo()
-            scores = residuals**2 / variances[:, None]
-            known = np.isfinite(scores).all(axis=1)
-            found = scores[known].mean(axis=0) if known.any() else np.zeros(n_targets)
-        # Labels that are all explained leave an amplitude of zero; error bars are above it.
-        return np.maximum(found, np.finfo(float).tiny)
-
-    def _noise_of_new_labels(self) -> float:
-        """Return the mean noise of the training labels of weight 1, in units of the kernel."""
-        alphas = self._noise_levels.alphas[self._training.errors.numbers(len(self._training))]
-        return float(alphas.mean()) * self._diagonal
-
-    # -- helpers ----------------------------------------------------------------------------------
-
-    def _panels(self, features: Any, known: Any, basis: _Array) -> Iterator[Queries]:
-        """Yield new samples panel by panel."""
-        for panel in panels(len(features)):
-            part = features[panel]
-            prior = np.asarray(self.kernel_.diag(part))
-            yield Queries(self._cross_kernel(part, known), prior, basis[panel])
-
-    def _mean_and_std(self, features: Any, known: Any, basis: _Array) -> tuple[_Array, _Array]:
-        """Return means and standard deviations (m, n_targets)."""
-        shape = len(features), self._dual.shape[1]
-        mean, std = np.empty(shape), np.empty(shape)
-        found = self._panels(features, known, basis)
-        for panel, queries in zip(panels(len(features)), found, strict=True):
-            mean[panel], std[panel] = self._posterior.mean(queries), self._posterior.std(queries)
-        return mean, std
-
     def _interval(
         self, mean: _Array, std: _Array, coverage: float, method: str, target: int
     ) -> tuple[_Array, _Array]:
@@ -547,12 +448,6 @@ class GPR(KernelModel):
                 "method='calibrated' needs samples that can be left out; use 'gaussian'"
             )
         return self._posterior.quantiles[target].interval(mean, std, coverage)
-
-    def _of_samples(self, values: _Array) -> _Array:
-        """Return values of the distinct samples (n, t) for all samples, in the labels' shape."""
-        out = np.full_like(self._labels, np.nan)
-        out[self._kept] = values[self._training.member]
-        return self._like_labels(out)
 
 
 def _root(K: _Array, diagonal: float) -> CholeskyFactor:

@@ -12,9 +12,17 @@ from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 
 from kernchem.environments import Environments, FeatureBlock
 from kernchem.kernels.slopes import slope_sums
+from kernchem.kernels.structure import StructureKernel
 from kernchem.structures import Structures
 
-__all__ = ["JointDescriptor", "JointFeatures", "JointKernel", "descriptors_of", "with_columns"]
+__all__ = [
+    "JointDescriptor",
+    "JointFeatures",
+    "JointKernel",
+    "descriptors_of",
+    "stacked",
+    "with_columns",
+]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -101,6 +109,17 @@ def with_columns(features: Any, columns: Any, like: Any) -> Any:
     wide = np.zeros((len(features), like.shape[1]))
     wide[:, columns] = features
     return wide
+
+
+def stacked(parts: Sequence[Any]) -> Any:
+    """Return features of several batches under one layout as those of one batch."""
+    first = parts[0]
+    if isinstance(first, JointFeatures):
+        by_descriptor = zip(*(part.parts for part in parts), strict=True)
+        return JointFeatures([stacked(same) for same in by_descriptor])
+    if isinstance(first, Environments):
+        return Environments.concatenate(parts)
+    return np.concatenate(parts)
 
 
 class JointKernel(Kernel):
@@ -223,7 +242,22 @@ class JointKernel(Kernel):
             total += matrix * (weight / _mean_diagonal(np.einsum("ii->i", matrix)))
         return total
 
-    def slope_sums(self, X: JointFeatures, W: _Array, factors: Sequence[_Array]) -> _Array:
+    @property
+    def places(self) -> range:
+        """Number of each factor."""
+        return range(len(self.kernels))
+
+    def factor_with_slopes(self, k: int, X: JointFeatures, slopes: bool) -> tuple[_Array, Any]:
+        """Return the matrix of one factor, and its slopes where they come with it."""
+        kernel = self.kernels[k]
+        if slopes and isinstance(kernel, StructureKernel) and len(kernel.theta):
+            matrix, gradient = kernel(X.parts[self.parts[k]], eval_gradient=True)
+            return matrix, gradient
+        return self.factor(k, X), None
+
+    def slope_sums(
+        self, X: JointFeatures, W: _Array, factors: Sequence[tuple[_Array, Any]]
+    ) -> _Array:
         r"""Return the slopes of :meth:`combined`, summed against a matrix.
 
         .. math:: \sum_{ij} W_{ij}\, \partial K_{ij} / \partial \theta_k
@@ -234,14 +268,14 @@ class JointKernel(Kernel):
             Training set.
         W : array (n, n)
             Symmetric weights.
-        factors : list of array (n, n)
-            Matrix of each factor.
+        factors : list of (array (n, n), array (n, n, p) or None)
+            What :meth:`factor_with_slopes` returned for each factor.
         """
         by_weight, by_factor = [], [np.zeros(len(kernel.theta)) for kernel in self.kernels]
         for weight, product in zip(self.weights, self.products, strict=True):
-            matrix = factors[product[0]]
+            matrix = factors[product[0]][0]
             for k in product[1:]:
-                matrix = matrix * factors[k]
+                matrix = matrix * factors[k][0]
             scale = weight / _mean_diagonal(np.einsum("ii->i", matrix))
             total = scale * float(np.vdot(W, matrix))
             by_weight.append(total)
@@ -251,9 +285,13 @@ class JointKernel(Kernel):
             for k in product:
                 rest = inner
                 for other in product:
-                    rest = rest if other == k else rest * factors[other]
-                part = X.parts[self.parts[k]]
-                by_factor[k] += slope_sums(self.kernels[k], part, rest, K=factors[k])
+                    rest = rest if other == k else rest * factors[other][0]
+                K, gradient = factors[k]
+                if gradient is None:
+                    part = X.parts[self.parts[k]]
+                    by_factor[k] += slope_sums(self.kernels[k], part, rest, K=K)
+                else:
+                    by_factor[k] += np.einsum("ij,ijk->k", rest, gradient)
         return np.concatenate([by_weight[1 : 1 + self.n_weights], *by_factor])
 
     def diag(self, X: JointFeatures) -> _Array:
@@ -268,6 +306,16 @@ class JointKernel(Kernel):
         return JointKernel(
             self.kernels, self.parts, self.products, self.weights, scales, self.fixed_weights
         )
+
+    def rescaled_to(self, X: JointFeatures) -> JointKernel:
+        """Return the same kernel, its weights relative to the mean diagonals over ``X``."""
+        other = self.scaled_to(X)
+        old = [1.0] * len(self.weights) if self.scales is None else self.scales
+        other.weights = [
+            weight * new / before
+            for weight, new, before in zip(self.weights, other.scales or old, old, strict=True)
+        ]
+        return other
 
     def _diagonals(self, X: JointFeatures) -> _Array:
         own = [self.kernels[k].diag(X.parts[part]) for k, part in enumerate(self.parts)]

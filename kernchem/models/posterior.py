@@ -93,8 +93,21 @@ class Posterior:
                 model.dual_ = full
                 self.scales.append(model)
             if len(residuals):
-                scores = residuals / np.maximum(self.loo_std[known, t], self.least_std[t])
-                self.quantiles.append(IsotonicCalibration().fit(scores))
+                std = np.maximum(self.loo_std[known, t], self.least_std[t])
+                self.quantiles.append(IsotonicCalibration().fit(residuals, std))
+
+    def take_errors(self, old: Posterior, origin: _Rows) -> None:
+        """Keep what an older posterior learnt of errors.
+
+        ``origin`` (n,) is the row of the older training set that each row was, or -1. The
+        leave-one-out standard deviations are those of the process.
+        """
+        self.quantiles = old.quantiles
+        was = origin >= 0
+        for model in old.scales:
+            dual = np.zeros(len(origin))
+            dual[was] = model.dual_[origin[was]]
+            self.scales.append(ScaleModel.restored(model.coef_, dual))
 
     def mean(self, queries: Queries) -> _Array:
         """Return means (m, t)."""
@@ -169,9 +182,7 @@ class Posterior:
             for t, found in enumerate(ends):
                 shifts = [weights[:, rows] @ residuals[rows, t] for rows in usable]
                 by_fold = mean[:, t, None] - np.stack(shifts, axis=1)
-                found.append(
-                    cv_plus(residuals[inside, t], numbers[inside], by_fold, coverage)
-                )
+                found.append(cv_plus(residuals[inside, t], numbers[inside], by_fold, coverage))
         return [_joined(found) for found in ends]
 
 

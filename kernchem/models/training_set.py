@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sklearn.model_selection import check_cv
 
 from kernchem.errors import LabelError, SettingError
+from kernchem.models.joint import stacked
 
 __all__ = ["LabelErrors", "TrainingSet", "fold_numbers"]
 
@@ -95,6 +96,36 @@ class LabelErrors:
             variances=None if self.variances is None else self.variances[rows],
             groups=None if self.groups is None else self.groups[rows],
         )
+
+    def appended(self, more: LabelErrors) -> LabelErrors:
+        """Return these and those of further labels.
+
+        Raises
+        ------
+        LabelError
+            If one of both has what the other lacks, or a group is new.
+        """
+        for name, own, other in (
+            ("noise", self.variances, more.variances),
+            ("noise_groups", self.groups, more.groups),
+        ):
+            if (own is None) != (other is None):
+                raise LabelError(
+                    f"{name} must be given for new labels exactly where it was given to fit"
+                )
+        variances, groups = self.variances, self.groups
+        if variances is not None and more.variances is not None:
+            variances = np.concatenate([variances, more.variances])
+        if groups is not None and more.groups is not None:
+            unknown = [name for name in more.names if name not in self.names]
+            if unknown:
+                raise LabelError(
+                    f"the group of noise {unknown[0]!r} is new; known are "
+                    f"{', '.join(map(repr, self.names))}: fit the model anew"
+                )
+            places = np.array([self.names.index(name) for name in more.names])
+            groups = np.concatenate([groups, places[more.groups]])
+        return replace(self, variances=variances, groups=groups)
 
     def merged(self, member: _Rows, first: _Rows, weights: _Array) -> LabelErrors:
         """Return those of weighted means of labels; ``member`` numbers the mean of each label."""
@@ -206,6 +237,37 @@ class TrainingSet:
             self.first[rows],
             own,
             self.errors.take(rows),
+        )
+
+    def appended(
+        self, known: Any, features: Any, targets: _Array, basis: _Array, errors: LabelErrors
+    ) -> TrainingSet:
+        """Return this set, its features replaced by ``known``, and further samples of weight 1."""
+        n_new = len(targets)
+        return TrainingSet(
+            stacked([known, features]),
+            np.concatenate([self.targets, targets]),
+            np.concatenate([self.weights, np.ones(n_new)]),
+            None if self.basis is None else np.concatenate([self.basis, basis]),
+            np.concatenate([self.first, len(self.member) + np.arange(n_new)]),
+            np.concatenate([self.member, len(self) + np.arange(n_new)]),
+            errors,
+        )
+
+    def without(self, rows: _Rows, kept: npt.NDArray[np.bool_]) -> TrainingSet:
+        """Return the set without some distinct samples; ``kept`` tells which samples are left."""
+        left = np.delete(np.arange(len(self)), rows)
+        place = np.full(len(self), -1)
+        place[left] = np.arange(len(left))
+        moved = np.cumsum(kept) - 1
+        return TrainingSet(
+            self.features[left],
+            self.targets[left],
+            self.weights[left],
+            None if self.basis is None else self.basis[left],
+            moved[self.first[left]],
+            place[self.member[kept]],
+            self.errors.take(left),
         )
 
     def sample(

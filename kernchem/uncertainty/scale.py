@@ -17,7 +17,7 @@ _Array = npt.NDArray[np.float64]
 
 #: -E[log |z|] of a standard normal z: (Euler's constant + log 2) / 2.
 _MEAN_LOG = 0.5 * (float(np.euler_gamma) + float(np.log(2.0)))
-#: Residuals count as at least this fraction of the median one: logarithms of smaller ones are noise.
+#: Residuals count as at least this fraction of the median one: logarithms of less are noise.
 _FLOOR = 1e-3
 #: With fewer samples only the common factor is fitted.
 _FEWEST = 20
@@ -132,9 +132,7 @@ class ScaleModel:
         self.loo_log_std_ = predicted + shift
         return self
 
-    def predict(
-        self, K_cross: _Array, log_std: _Array, linear: _Array | None = None
-    ) -> _Array:
+    def predict(self, K_cross: _Array, log_std: _Array, linear: _Array | None = None) -> _Array:
         """Return the logarithms of the corrected standard deviations of new samples.
 
         Parameters

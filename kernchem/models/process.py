@@ -1,0 +1,328 @@
+"""The steps by which Gaussian processes are fitted, and grow and shrink by labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from kernchem._threads import blas_for
+from kernchem._validation import check_labels, is_whole
+from kernchem.errors import CompositionError, LabelError, SettingError
+from kernchem.models.composition import CompositionSpace
+from kernchem.models.gp_search import Noise, Settings, choose, noise_variances
+from kernchem.models.joint import JointKernel
+from kernchem.models.kernel_model import KernelModel, panels, require_choice, settled
+from kernchem.models.posterior import Posterior, Queries
+from kernchem.models.training_set import LabelErrors, TrainingSet
+from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
+from kernchem.structures import as_structures
+
+__all__ = ["ProcessModel"]
+
+_Array = npt.NDArray[np.float64]
+_Rows = npt.NDArray[np.int64]
+
+
+class ProcessModel(KernelModel):
+    """Base class of regressors that are Gaussian processes."""
+
+    alpha: float | Literal["fit"]
+    amplitude: float | Literal["loo", "lml"]
+    optimizer: Literal["loo", "lml"] | None
+    calibration: Literal["scale"] | None
+    n_restarts: int
+    random_state: Any
+    _noise_levels: Noise
+    _posterior: Posterior
+    _diagonal: float
+
+    # -- more and fewer labels --------------------------------------------------------------------
+
+    def append(
+        self,
+        X: Any,
+        y: Any,
+        noise: Any = None,
+        noise_groups: Any = None,
+        *,
+        calibrate: bool = True,
+    ) -> Self:
+        """Learn further labels at fixed hyperparameters, without a new factorisation.
+
+        Parameters
+        ----------
+        X : array (b, n_features) or structures
+            New samples. They are not merged with equal ones.
+        y : array (b,) or (b, n_targets)
+            Their labels.
+        noise, noise_groups : array (b,), optional
+            As in ``fit``, of groups that were there.
+        calibrate : bool, default True
+            Learn anew how far error bars are off, which costs a few factorisations of at most 1500
+            rows and one of all; False keeps what was learnt.
+
+        Returns
+        -------
+        GPR
+            This object, as a fit at its hyperparameters would leave it. Kernel and noise stay the
+            same, so ``alpha_`` and the weights of terms change with the means that they are
+            relative to.
+
+        Raises
+        ------
+        CompositionError, UnknownElementError
+            If the composition of a new molecule lies outside what the training set determines:
+            ``fit`` anew.
+        SingularKernelError
+            If new samples are duplicates, and there is next to no noise.
+
+        Notes
+        -----
+        2 b n^2 flops and a copy of the factor.
+        """
+        features, known, basis = self._queries(X)
+        n_new, training = len(features), self._training
+        labels = check_labels(y, n_new).reshape(n_new, -1)
+        if labels.shape[1] != training.targets.shape[1]:
+            raise LabelError(
+                f"y has {labels.shape[1]} targets; the model has {training.targets.shape[1]}"
+            )
+        errors = training.errors.appended(LabelErrors.of(noise, noise_groups, n_new))
+        if self.takes_structures:
+            structures = as_structures(X)
+            self.descriptor_, _ = self.descriptor_.widened(structures)
+            self._largest = max(int(self._largest or 0), int(structures.sizes.max()))
+            self._resize_space(n_new)
+        larger = training.appended(known, features, labels, basis, errors)
+        new_rows = np.arange(len(larger)) >= len(training)
+        variances = noise_variances(self._noise_levels, larger, self._diagonal) + self.jitter_
+        block = np.asarray(self.kernel_(features))
+        block[np.diag_indices(n_new)] += variances[new_rows]
+        with blas_for(len(larger)):
+            cross = self._cross_kernel(features, known)
+            factor = self._posterior.factor.append(cross, block)
+            self._refresh(
+                larger,
+                factor,
+                np.concatenate([self._kept, len(self._labels) + np.arange(n_new)]),
+                np.concatenate([self._labels, labels]),
+                None if calibrate else np.where(new_rows, -1, np.arange(len(larger))),
+            )
+        return self
+
+    def forget(self, samples: Any, *, calibrate: bool = True) -> Self:
+        """Unlearn labels at fixed hyperparameters, without a new factorisation.
+
+        Parameters
+        ----------
+        samples : array of int (b,)
+            Training samples, numbered as they were given; the others move up.
+        calibrate : bool, default True
+            As in :meth:`append`.
+
+        Returns
+        -------
+        GPR
+            This object, as a fit of the others at its hyperparameters would leave it.
+
+        Raises
+        ------
+        SettingError
+            If there are no such samples, all of them, or only some of several identical ones.
+        CompositionError
+            If the others do not determine the energies of the elements.
+
+        Notes
+        -----
+        3 b n^2 flops and a copy of the factor.
+        """
+        check_is_fitted(self, "dual_coef_")
+        training, n_samples = self._training, len(self._labels)
+        chosen = np.unique(np.asarray(samples, dtype=np.int64))
+        if len(chosen) == 0 or chosen[0] < 0 or chosen[-1] >= n_samples:
+            raise SettingError(f"samples={samples!r}; give numbers from 0 to {n_samples - 1}")
+        gone = np.isin(self._kept, chosen)
+        left = np.bincount(training.member[~gone], minlength=len(training))
+        lost = np.bincount(training.member[gone], minlength=len(training))
+        partly = np.flatnonzero((left > 0) & (lost > 0))
+        if len(partly):
+            copies = self._kept[training.member == partly[0]]
+            raise SettingError(
+                f"samples {', '.join(map(str, copies))} are identical and were merged; forget all "
+                "of them, or fit anew"
+            )
+        rows = np.flatnonzero(lost > 0)
+        if len(rows) == len(training):
+            raise SettingError("all samples would be forgotten; leave at least one")
+        smaller = training.without(rows, ~gone)
+        if smaller.basis is not None:
+            before, after = (np.linalg.matrix_rank(b) for b in (training.basis, smaller.basis))
+            if after < before:
+                raise CompositionError(
+                    "without these samples the energies of the elements are not determined; fit "
+                    "the model anew, or forget fewer"
+                )
+        self._resize_space(-len(chosen))
+        with blas_for(len(training)):
+            factor = self._posterior.factor
+            if len(rows):
+                factor = factor.forget(rows)
+            numbers = np.cumsum(~np.isin(np.arange(n_samples), chosen)) - 1
+            self._refresh(
+                smaller,
+                factor,
+                numbers[self._kept[~gone]],
+                np.delete(self._labels, chosen, axis=0),
+                None if calibrate else np.delete(np.arange(len(training)), rows),
+            )
+        return self
+
+    def _resize_space(self, more: int) -> None:
+        space = self._space
+        if space is not None:
+            self._space = CompositionSpace.restored(
+                space.elements, space.vectors, space.n_structures + more, int(self._largest or 1)
+            )
+
+    def _refresh(
+        self,
+        training: TrainingSet,
+        factor: CholeskyFactor,
+        kept: _Rows,
+        labels: _Array,
+        origin: _Rows | None,
+    ) -> None:
+        """Take over a training set with its factor; with ``origin``, what was learnt of errors."""
+        old = None if origin is None else (self._posterior, origin)
+        # The kernel and the noise stay; what they are relative to are means over the training set.
+        if isinstance(self.kernel_, JointKernel):
+            self.kernel_ = self.kernel_.rescaled_to(training.features)
+        diagonal = float(np.mean(self.kernel_.diag(training.features)))
+        levels = self._noise_levels
+        self._noise_levels = replace(levels, alphas=levels.alphas * (self._diagonal / diagonal))
+        self._diagonal = diagonal
+        self._report_noise(training)
+        solution = GeneralisedLeastSquares(factor, training.targets, training.basis)
+        self._keep(training, solution.dual, solution.coef, kept, labels, self._target_shape)
+        self.loo_residuals_ = self._residuals_of_samples(training, solution.loo()[0])
+        self._finish(factor, solution, old)
+
+    # -- the steps of fit -------------------------------------------------------------------------
+
+    def _check_own_settings(self) -> None:
+        for name, word in (("alpha", ("fit",)), ("amplitude", ("loo", "lml"))):
+            value = getattr(self, name)
+            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not (value in word if isinstance(value, str) else number and 0 < value < np.inf):
+                told = " or ".join(map(repr, word))
+                raise SettingError(f"{name}={value!r}; use a positive number or {told}")
+        require_choice("optimizer", self.optimizer, ("loo", "lml", None))
+        require_choice("calibration", self.calibration, ("scale", None))
+        if not is_whole(self.n_restarts, 0):
+            raise SettingError(f"n_restarts={self.n_restarts!r}; use 0, 1, 2, ...")
+        if self._precomputed:
+            raise SettingError(
+                "kernel='precomputed' has no variances of new samples; use KRR, or a kernel object"
+            )
+
+    def _choose(self, training: TrainingSet, folds: list[_Rows] | None) -> None:
+        kernel = self._initial_kernel(training.features)
+        settings = Settings(
+            "lml" if self.optimizer == "lml" else "loo",
+            varied=self.optimizer is not None and len(kernel.theta) > 0,
+            alpha=None if isinstance(self.alpha, str) else float(self.alpha),
+            amplitude=None if isinstance(self.amplitude, str) else float(self.amplitude),
+            folds=folds,
+            n_restarts=self.n_restarts,
+            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+        )
+        kernel, self._noise_levels, self.trials_ = choose(training, kernel, settings)
+        self.kernel_ = settled(kernel, training.features)
+        self._diagonal = float(np.mean(self.kernel_.diag(training.features)))
+        self._report_noise(training)
+
+    def _report_noise(self, training: TrainingSet) -> None:
+        alphas = self._noise_levels.alphas
+        self.alpha_ = alphas if training.errors.groups is not None else float(alphas[0])
+        if training.errors.groups is not None:
+            self.noise_groups_ = training.errors.names
+
+    def _noise(self, K: _Array, training: TrainingSet) -> _Array:
+        return noise_variances(self._noise_levels, training, self._diagonal)
+
+    def _finish(
+        self,
+        factor: CholeskyFactor,
+        solution: GeneralisedLeastSquares,
+        old: tuple[Posterior, _Rows] | None = None,
+    ) -> None:
+        """Keep the posterior; of an older one, what it learnt of errors."""
+        training = self._training
+        basis = training.basis
+        self._posterior = Posterior(
+            factor,
+            solution,
+            training.targets,
+            np.zeros((len(training), 0)) if basis is None else basis,
+            self._found_amplitudes(solution),
+            self._noise_of_new_labels(),
+        )
+        if old is None:
+            K = factor.kernel_matrix(np.asarray(self.kernel_.diag(training.features)))
+            self._posterior.learn_errors(K, scaled=self.calibration is not None)
+        else:
+            self._posterior.take_errors(*old)
+        self.loo_std_ = self._of_samples(self._posterior.loo_std)
+        self.amplitude_ = self._like_labels(self._posterior.amplitudes[None])[0]
+
+    def _found_amplitudes(self, solution: GeneralisedLeastSquares) -> _Array:
+        """Return the amplitude of each target, array (t,)."""
+        n_targets = self._training.targets.shape[1]
+        if self._noise_levels.amplitude is not None:
+            return np.full(n_targets, self._noise_levels.amplitude)
+        if self.amplitude == "lml":
+            targets = self._training.targets
+            free = max(len(targets) - len(solution.coef), 1)
+            found = np.einsum("it,it->t", targets, solution.dual) / free
+        else:
+            residuals, variances = solution.loo()
+            scores = residuals**2 / variances[:, None]
+            known = np.isfinite(scores).all(axis=1)
+            found = scores[known].mean(axis=0) if known.any() else np.zeros(n_targets)
+        # Labels that are all explained leave an amplitude of zero; error bars are above it.
+        return np.maximum(found, np.finfo(float).tiny)
+
+    def _noise_of_new_labels(self) -> float:
+        """Return the mean noise of the training labels of weight 1, in units of the kernel."""
+        alphas = self._noise_levels.alphas[self._training.errors.numbers(len(self._training))]
+        return float(alphas.mean()) * self._diagonal
+
+    # -- helpers ----------------------------------------------------------------------------------
+
+    def _panels(self, features: Any, known: Any, basis: _Array) -> Iterator[Queries]:
+        """Yield new samples panel by panel."""
+        for panel in panels(len(features)):
+            part = features[panel]
+            prior = np.asarray(self.kernel_.diag(part))
+            yield Queries(self._cross_kernel(part, known), prior, basis[panel])
+
+    def _mean_and_std(self, features: Any, known: Any, basis: _Array) -> tuple[_Array, _Array]:
+        """Return means and standard deviations (m, n_targets)."""
+        shape = len(features), self._dual.shape[1]
+        mean, std = np.empty(shape), np.empty(shape)
+        found = self._panels(features, known, basis)
+        for panel, queries in zip(panels(len(features)), found, strict=True):
+            mean[panel], std[panel] = self._posterior.mean(queries), self._posterior.std(queries)
+        return mean, std
+
+    def _of_samples(self, values: _Array) -> _Array:
+        """Return values of the distinct samples (n, t) for all samples, in the labels' shape."""
+        out = np.full_like(self._labels, np.nan)
+        out[self._kept] = values[self._training.member]
+        return self._like_labels(out)
