@@ -266,7 +266,8 @@ class _Objective:
             else:
                 found.append(slope_sums(kernel, features, W, self.distances, K))
         if self.n_alphas:
-            found.append(np.bincount(groups, relative * diagonal, minlength=self.n_alphas))
+            sums = np.bincount(groups, relative * diagonal, minlength=self.n_alphas)
+            found.append(np.asarray(sums, dtype=np.float64))
         if self.free_amplitude:
             assert errors.variances is not None
             assert noise.amplitude is not None
@@ -346,14 +347,22 @@ def log_likelihood(
     return factor * value, factor * found[: len(kernel.theta)]
 
 
+@dataclass
+class _Best:
+    """The best point that a search has seen."""
+
+    point: _Array
+    value: float = np.inf
+
+
 def _descend(objective: _Objective, start: _Array, bounds: _Array) -> tuple[float, _Array]:
     """Return score and place of a local minimum, of the points seen the best one."""
-    best = [np.inf, start]
+    best = _Best(start)
 
     def function(point: _Array) -> tuple[float, _Array]:
         value, slopes = objective.value_and_slopes(point)
-        if value < best[0]:
-            best[:] = [value, point.copy()]
+        if value < best.value:
+            best.value, best.point = value, point.copy()
         return value, slopes
 
     minimize(
@@ -364,4 +373,4 @@ def _descend(objective: _Objective, start: _Array, bounds: _Array) -> tuple[floa
         bounds=bounds,
         options={"maxiter": _STEPS, "ftol": _PRECISION, "gtol": 1e-5},
     )
-    return best[0], best[1]
+    return best.value, best.point

@@ -116,7 +116,7 @@ class Posterior:
     def plain_variance(self, queries: Queries) -> _Array:
         """Return variances (m,) of labels, in units of the kernel."""
         found = self.solution.variances(queries.cross, queries.basis, queries.prior)
-        return found + self.noise
+        return np.asarray(found + self.noise)
 
     def std(self, queries: Queries) -> _Array:
         """Return standard deviations (m, t) of labels, corrected by the scale models."""
@@ -124,7 +124,8 @@ class Posterior:
 
     def corrected(self, variance: _Array, queries: Queries) -> _Array:
         """Return standard deviations (m, t) from plain variances (m,)."""
-        std = np.maximum(np.sqrt(variance[:, None] * self.amplitudes), self.least_std)
+        plain = np.sqrt(variance[:, None] * self.amplitudes)
+        std: _Array = np.maximum(plain, self.least_std)
         for t, model in enumerate(self.scales):
             logs = model.predict(queries.cross, np.log(std[:, t]), queries.basis)
             std[:, t] = np.exp(logs)

@@ -162,8 +162,7 @@ class ProcessModel(KernelModel):
             raise SettingError("all samples would be forgotten; leave at least one")
         smaller = training.without(rows, ~gone)
         if smaller.basis is not None:
-            before, after = (np.linalg.matrix_rank(b) for b in (training.basis, smaller.basis))
-            if after < before:
+            if np.linalg.matrix_rank(smaller.basis) < smaller.basis.shape[1]:
                 raise CompositionError(
                     "without these samples the energies of the elements are not determined; fit "
                     "the model anew, or forget fewer"
@@ -296,7 +295,7 @@ class ProcessModel(KernelModel):
             known = np.isfinite(scores).all(axis=1)
             found = scores[known].mean(axis=0) if known.any() else np.zeros(n_targets)
         # Labels that are all explained leave an amplitude of zero; error bars are above it.
-        return np.maximum(found, np.finfo(float).tiny)
+        return np.asarray(np.maximum(found, np.finfo(float).tiny))
 
     def _noise_of_new_labels(self) -> float:
         """Return the mean noise of the training labels of weight 1, in units of the kernel."""

@@ -152,7 +152,8 @@ class GeneralisedLeastSquares:
             Kernel of each new sample with itself.
         """
         half, rest = self._halves(cross, basis)
-        return np.maximum(prior - (half**2).sum(axis=0) + (rest**2).sum(axis=0), 0.0)
+        found = prior - (half**2).sum(axis=0) + (rest**2).sum(axis=0)
+        return np.asarray(np.maximum(found, 0.0))
 
     def covariance(self, cross: _Array, basis: _Array, prior: _Array) -> _Array:
         """Return the posterior covariance (m, m) of the function; ``prior`` is (m, m)."""

@@ -167,8 +167,8 @@ class ScaleModel:
         block, errors = K[np.ix_(rows, rows)], []
         for strength in _STRENGTHS:
             solution = _solution(block, strength * diagonal, targets[rows], reduced[rows])
-            known = np.inf if solution is None else np.nanmean(solution.loo()[0] ** 2)
-            errors.append(known if np.isfinite(known) else np.inf)
+            error = np.inf if solution is None else float(np.nanmean(solution.loo()[0] ** 2))
+            errors.append(error if np.isfinite(error) else np.inf)
         self.strength_ = float(_STRENGTHS[int(np.argmin(errors))])
         solution = _solution(K, self.strength_ * diagonal, targets, reduced)
         if solution is None:
