@@ -114,7 +114,7 @@ class ScaleModel:
     >>> residuals = np.array([0.2, -0.1, 0.4, 0.3])
     >>> model = ScaleModel().fit(np.eye(4), np.zeros(4), residuals)
     >>> np.exp(model.predict(None, np.zeros(1)))
-    array([0.315])
+    array([0.3126])
     """
 
     def __init__(
