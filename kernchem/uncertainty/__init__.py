@@ -9,6 +9,7 @@ from kernchem.uncertainty.intervals import (
     jackknife_plus,
     split_conformal,
 )
+from kernchem.uncertainty.isotonic import IsotonicCalibration
 from kernchem.uncertainty.metrics import (
     calibration_curve,
     coverage,
@@ -29,6 +30,7 @@ from kernchem.uncertainty.report import UncertaintyReport, uncertainty_report
 from kernchem.uncertainty.scale import ScaleModel
 
 __all__ = [
+    "IsotonicCalibration",
     "ScaleModel",
     "UncertaintyReport",
     "calibration_curve",
