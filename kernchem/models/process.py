@@ -161,12 +161,12 @@ class ProcessModel(KernelModel):
         if len(rows) == len(training):
             raise SettingError("all samples would be forgotten; leave at least one")
         smaller = training.without(rows, ~gone)
-        if smaller.basis is not None:
-            if np.linalg.matrix_rank(smaller.basis) < smaller.basis.shape[1]:
-                raise CompositionError(
-                    "without these samples the energies of the elements are not determined; fit "
-                    "the model anew, or forget fewer"
-                )
+        basis = smaller.basis
+        if basis is not None and np.linalg.matrix_rank(basis) < basis.shape[1]:
+            raise CompositionError(
+                "without these samples the energies of the elements are not determined; fit the "
+                "model anew, or forget fewer"
+            )
         self._resize_space(-len(chosen))
         with blas_for(len(training)):
             factor = self._posterior.factor

@@ -70,7 +70,7 @@ class ScaleModel:
     >>> residuals = np.array([0.2, -0.1, 0.4, 0.3])
     >>> model = ScaleModel().fit(np.eye(4), np.zeros(4), residuals)
     >>> np.exp(model.predict(np.zeros((1, 4)), np.zeros(1))).round(2)
-    array([0.27])
+    array([0.28])
     """
 
     @classmethod
@@ -120,16 +120,20 @@ class ScaleModel:
                     "needed"
                 )
         sizes = np.abs(residuals)
-        floor = _FLOOR * float(np.median(sizes[sizes > 0.0], keepdims=False)) if sizes.any() else 0
         self.strength_, self.dual_ = np.inf, np.zeros(n)
         self.coef_ = np.concatenate([[0.0, 1.0], np.zeros(h.shape[1])])
-        predicted = log_std
-        if n >= _FEWEST and floor > 0.0:
-            targets = np.log(np.maximum(sizes, floor)) + _MEAN_LOG
-            predicted = self._fit_kernel(K, np.column_stack([np.ones(n), log_std, h]), targets)
-        shift = _shift(sizes * np.exp(-predicted)) if floor > 0.0 else 0.0
-        self.coef_[0] += shift
-        self.loo_log_std_ = predicted + shift
+        self.loo_log_std_ = log_std
+        if sizes.any():
+            # In logarithms, as the mean of two medians may overflow.
+            least = np.median(np.log(sizes[sizes > 0.0])) + np.log(_FLOOR)
+            logs = np.full(n, least)
+            logs[sizes > 0.0] = np.maximum(np.log(sizes[sizes > 0.0]), least)
+            predicted = log_std
+            if n >= _FEWEST:
+                predicted = self._fit_kernel(K, log_std, h, logs + _MEAN_LOG)
+            shift = _shift(logs - predicted)
+            self.coef_[0] += shift
+            self.loo_log_std_ = predicted + shift
         return self
 
     def predict(self, K_cross: _Array, log_std: _Array, linear: _Array | None = None) -> _Array:
@@ -154,31 +158,44 @@ class ScaleModel:
             out += linear @ self.coef_[2:]
         return np.asarray(out)
 
-    def _fit_kernel(self, K: _Array, basis: _Array, targets: _Array) -> _Array:
+    def _fit_kernel(self, K: _Array, log_std: _Array, h: _Array, targets: _Array) -> _Array:
         """Set all coefficients, and return leave-one-out predictions."""
         n = len(targets)
-        # Columns that others determine, such as equal standard deviations, get minimum norm.
-        sizes = np.maximum(np.abs(basis).max(axis=0), 1e-300)
-        _, values, transposed = np.linalg.svd(basis / sizes, full_matrices=False)
-        kept = transposed[values > _RANK * values[0]].T
-        reduced = (basis / sizes) @ kept
         diagonal = float(np.mean(np.einsum("ii->i", K)))
         rows = np.unique(np.linspace(0, n - 1, min(n, _TUNING_ROWS)).astype(np.int64))
+        basis, back = _reduced(np.column_stack([np.ones(n), log_std, h]))
         block, errors = K[np.ix_(rows, rows)], []
         for strength in _STRENGTHS:
-            solution = _solution(block, strength * diagonal, targets[rows], reduced[rows])
+            solution = _solution(block, strength * diagonal, targets[rows], basis[rows])
             error = np.inf if solution is None else float(np.nanmean(solution.loo()[0] ** 2))
             errors.append(error if np.isfinite(error) else np.inf)
         self.strength_ = float(_STRENGTHS[int(np.argmin(errors))])
-        solution = _solution(K, self.strength_ * diagonal, targets, reduced)
+        noise = self.strength_ * diagonal
+        solution = _solution(K, noise, targets, basis)
+        plain = np.zeros(n)
+        if solution is not None and (back @ solution.coef[:, 0])[1] < 0.0:
+            # Error bars that shrink as the model knows less are noise: the slope is 1 instead.
+            plain = log_std
+            basis, back = _reduced(np.column_stack([np.ones(n), np.zeros(n), h]))
+            solution = _solution(K, noise, targets - plain, basis)
         if solution is None:
-            return basis[:, 1]
+            self.strength_ = np.inf
+            return log_std
         residuals = solution.loo()[0][:, 0]
         self.dual_ = solution.dual[:, 0]
-        self.coef_ = (kept @ solution.coef[:, 0]) / sizes
-        fitted = reduced @ solution.coef[:, 0] + K @ self.dual_
+        self.coef_ = back @ solution.coef[:, 0]
+        self.coef_[1] += 1.0 if plain is log_std else 0.0
+        fitted = plain + basis @ solution.coef[:, 0] + K @ self.dual_
         # A sample that alone determines a direction of the basis is predicted by the fit.
         return np.where(np.isnan(residuals), fitted, targets - residuals)
+
+
+def _reduced(basis: _Array) -> tuple[_Array, _Array]:
+    """Return a basis of full rank, and the way from its coefficients to those of least norm."""
+    sizes = np.maximum(np.abs(basis).max(axis=0), 1e-300)
+    _, values, transposed = np.linalg.svd(basis / sizes, full_matrices=False)
+    kept = transposed[values > _RANK * values[0]].T
+    return (basis / sizes) @ kept, kept / sizes[:, None]
 
 
 def _solution(
@@ -188,10 +205,7 @@ def _solution(
     return None if factor is None else GeneralisedLeastSquares(factor, targets[:, None], basis)
 
 
-def _shift(scores: _Array) -> float:
+def _shift(log_scores: _Array) -> float:
     """Return the logarithm of the factor by which errors are larger than they should be."""
-    seen = np.quantile(scores, _LEVELS)
-    positive = seen > 0.0
-    if not positive.any():
-        return float(np.log(np.sqrt(np.mean(scores**2))))
-    return float(np.mean(np.log(seen[positive] / ndtri(0.5 + 0.5 * _LEVELS[positive]))))
+    normal = np.log(ndtri(0.5 + 0.5 * _LEVELS))
+    return float(np.mean(np.quantile(log_scores, _LEVELS) - normal))
