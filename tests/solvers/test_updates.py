@@ -1,0 +1,151 @@
+"""Factors that grow and shrink, and predictions of generalised least squares, against inverses."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from kernchem.errors import SingularKernelError
+from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
+
+
+@pytest.fixture
+def problem(rng):
+    X = rng.normal(size=(23, 3))
+    K = np.exp(-((X[:, None] - X) ** 2).sum(axis=2) / 4.0)
+    return K, rng.uniform(0.1, 0.3, 23), rng.normal(size=(23, 2))
+
+
+def require_factor_of(factor, matrix, rng):
+    """Compare everything that a factor can tell with the inverse of the matrix."""
+    n = len(matrix)
+    inverse = np.linalg.inv(matrix)
+    B = rng.normal(size=(n, 3))
+    assert_allclose(factor.logdet(), np.linalg.slogdet(matrix)[1], rtol=1e-10)
+    assert_allclose(factor.solve(B), inverse @ B, rtol=1e-9, atol=1e-11)
+    half = factor.half_solve(B)
+    assert_allclose(half.T @ half, B.T @ inverse @ B, rtol=1e-9)
+    assert_allclose(factor.half_solve(half, transpose=True), inverse @ B, rtol=1e-9, atol=1e-11)
+    assert_allclose(factor.diag_inverse(), np.diag(inverse), rtol=1e-9)
+    rows = np.array([n - 1, 0])
+    assert_allclose(factor.inverse_block(rows), inverse[np.ix_(rows, rows)], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_append(problem, rng, inverted):
+    K, noise, _ = problem
+    A = K + np.diag(noise)
+    factor = CholeskyFactor(K[:17, :17].copy(), noise[:17])
+    if inverted:
+        factor.invert()
+    larger = factor.append(K[17:20, :17], A[17:20, 17:20]).append(K[20:, :20], A[20:, 20:])
+    require_factor_of(larger, A, rng)
+    assert_allclose(larger.kernel_matrix(np.diag(K)), K, rtol=1e-14)
+
+
+@pytest.mark.parametrize("rows", [[0], [22], [5, 6, 11], [22, 0, 3], list(range(1, 23))])
+def test_forget(problem, rng, rows):
+    K, noise, _ = problem
+    left = np.delete(np.arange(23), rows)
+    smaller = CholeskyFactor(K.copy(), noise).forget(np.array(rows))
+    part = K[np.ix_(left, left)]
+    assert_allclose(smaller.kernel_matrix(np.diag(part)), part, rtol=1e-14)
+    if len(left) > 1:
+        require_factor_of(smaller, part + np.diag(noise[left]), rng)
+    else:
+        assert_allclose(smaller.solve(np.ones((1, 1))), 1.0 / (part + noise[left]))
+
+
+def test_forget_what_was_appended(problem, rng):
+    K, noise, _ = problem
+    A = K + np.diag(noise)
+    factor = CholeskyFactor(K[:20, :20].copy(), noise[:20])
+    factor = factor.append(K[20:, :20], A[20:, 20:]).forget(np.array([4, 21]))
+    left = np.delete(np.arange(23), [4, 21])
+    require_factor_of(factor, A[np.ix_(left, left)], rng)
+
+
+def test_rows_that_are_there_already_are_refused(problem):
+    K, _, _ = problem
+    factor = CholeskyFactor(K.copy(), 1e-17)
+    with pytest.raises(SingularKernelError, match=r"duplicates.*raise alpha"):
+        factor.append(K[:2], K[:2, :2])
+
+
+def test_inverse_takes_the_place_of_the_factor(problem):
+    K, noise, _ = problem
+    inverse = CholeskyFactor(K.copy(), noise).into_inverse()
+    assert_allclose(inverse, np.linalg.inv(K + np.diag(noise)), rtol=1e-10, atol=1e-12)
+    assert (inverse == inverse.T).all()
+
+
+def test_product_with_the_factor(problem, rng):
+    K, noise, _ = problem
+    B = rng.normal(size=(23, 4))
+    drawn = CholeskyFactor(K.copy(), noise).multiply_half(B)
+    assert_allclose(drawn, np.linalg.cholesky(K + np.diag(noise)) @ B, rtol=1e-12)
+
+
+@pytest.mark.parametrize("p", [0, 2])
+def test_predictions_of_the_joint_process(problem, rng, p):
+    """Against the saddle-point system of best linear unbiased prediction."""
+    K, noise, y = problem
+    n, m = 18, 5
+    H = np.column_stack([np.ones(23), rng.normal(size=23)])[:, :p]
+    factor = CholeskyFactor(K[:n, :n].copy(), noise[:n])
+    solution = GeneralisedLeastSquares(factor, y[:n], H[:n] if p else None)
+    cross, prior = K[n:, :n].copy(), K[n:, n:]
+    system = np.zeros((n + p, n + p))
+    system[:n, :n] = K[:n, :n] + np.diag(noise[:n])
+    system[:n, n:], system[n:, :n] = H[:n], H[:n].T
+    right = np.concatenate([cross.T, H[n:].T])
+    solved = np.linalg.solve(system, right)
+    mean = cross @ solution.dual + H[n:] @ solution.coef
+    assert_allclose(mean, solved[:n].T @ y[:n], rtol=1e-9, atol=1e-11)
+    covariance = prior - right.T @ solved
+    assert_allclose(solution.covariance(cross, H[n:], prior), covariance, rtol=1e-9, atol=1e-11)
+    variances = solution.variances(cross, H[n:], np.diag(prior))
+    assert_allclose(variances, np.diag(covariance), rtol=1e-9)
+    weights = solution.weights(cross, H[n:])
+    assert weights.shape == (m, n)
+    assert_allclose(weights, solved[:n].T, rtol=1e-9, atol=1e-11)
+    # The same with a factor that was inverted meanwhile.
+    factor.invert()
+    assert_allclose(solution.weights(cross, H[n:]), weights, rtol=1e-9, atol=1e-12)
+
+
+def test_weights_tell_predictions_without_a_block(problem, rng):
+    K, noise, y = problem
+    n, rows = 18, np.array([2, 3, 11])
+    H = np.column_stack([np.ones(23), rng.normal(size=23)])
+    rest = np.delete(np.arange(n), rows)
+    factor = CholeskyFactor(K[:n, :n].copy(), noise[:n])
+    solution = GeneralisedLeastSquares(factor, y[:n], H[:n])
+    cross = K[n:, :n].copy()
+    mean = cross @ solution.dual + H[n:] @ solution.coef
+    residuals = solution.cv([rows])[rows]
+    without = mean - solution.weights(cross, H[n:])[:, rows] @ residuals
+    refit = GeneralisedLeastSquares(
+        CholeskyFactor(K[np.ix_(rest, rest)], noise[rest]), y[rest], H[rest]
+    )
+    assert_allclose(without, K[n:][:, rest] @ refit.dual + H[n:] @ refit.coef, rtol=1e-9)
+
+
+def test_covariance_of_a_block_left_out(problem, rng):
+    K, noise, y = problem
+    rows = np.array([1, 4, 9])
+    rest = np.delete(np.arange(23), rows)
+    factor = CholeskyFactor(K.copy(), noise)
+    _, blocks = GeneralisedLeastSquares(factor, y).left_out([rows, np.array([0])])
+    P = np.linalg.inv(K[np.ix_(rest, rest)] + np.diag(noise[rest]))
+    cross = K[np.ix_(rows, rest)]
+    expected = K[np.ix_(rows, rows)] + np.diag(noise[rows]) - cross @ P @ cross.T
+    assert_allclose(blocks[0], expected, rtol=1e-9)
+
+
+def test_determinant_of_the_linear_part(problem, rng):
+    K, noise, y = problem
+    H = rng.normal(size=(23, 2))
+    solution = GeneralisedLeastSquares(CholeskyFactor(K.copy(), noise), y, H)
+    inner = H.T @ np.linalg.solve(K + np.diag(noise), H)
+    assert_allclose(solution.logdet(), np.linalg.slogdet(inner)[1], rtol=1e-10)
+    assert GeneralisedLeastSquares(CholeskyFactor(K.copy(), noise), y).logdet() == 0.0
