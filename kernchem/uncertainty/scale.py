@@ -41,7 +41,8 @@ class ScaleModel:
     Fitted by generalised least squares to :math:`\log |e_i| + 0.635`, whose expectation is the
     logarithm of the scale where the leave-one-out residuals :math:`e_i` are Gaussian; then shifted
     so that quantiles of the leave-one-out z-scores are those of a normal distribution, on average
-    of their logarithms from the median to 95 %.
+    of their logarithms from the median to 95 %. For new samples :math:`\log s - \log \sigma` is kept
+    within the range of the training samples.
 
     Attributes
     ----------
@@ -52,12 +53,15 @@ class ScaleModel:
     strength_ : float
         Regulariser of the kernel part, relative to the mean diagonal of the kernel matrix, with the
         least leave-one-out error; infinity where there is no kernel part.
+    range_ : array (2,)
+        Smallest and largest correction.
     loo_log_std_ : array (n,)
         Leave-one-out predictions of log s, the shift included: what to judge calibration by.
 
     Notes
     -----
-    With fewer than 20 samples, or where all residuals are zero, only a is fitted, and b is 1.
+    With fewer than 20 samples, or where all residuals are zero, only a is fitted, and b is 1; with
+    fewer than 20 per column of h, c is zero.
     One factorisation and inversion per regulariser on at most 1500 samples, and one on all.
 
     References
@@ -74,10 +78,10 @@ class ScaleModel:
     """
 
     @classmethod
-    def restored(cls, coef: _Array, dual: _Array) -> Self:
+    def restored(cls, coef: _Array, dual: _Array, limits: _Array) -> Self:
         """Return the model that has these attributes, as a model file keeps them."""
         self = cls()
-        self.coef_, self.dual_ = coef, dual
+        self.coef_, self.dual_, self.range_ = coef, dual, limits
         return self
 
     def fit(
@@ -134,6 +138,8 @@ class ScaleModel:
             shift = _shift(logs - predicted)
             self.coef_[0] += shift
             self.loo_log_std_ = predicted + shift
+        corrections = self.loo_log_std_ - log_std
+        self.range_ = np.array([corrections.min(), corrections.max()])
         return self
 
     def predict(self, K_cross: _Array, log_std: _Array, linear: _Array | None = None) -> _Array:
@@ -156,13 +162,15 @@ class ScaleModel:
         out = self.coef_[0] + self.coef_[1] * log_std + K_cross @ self.dual_
         if linear is not None:
             out += linear @ self.coef_[2:]
-        return np.asarray(out)
+        return np.asarray(log_std + np.clip(out - log_std, *self.range_))
 
     def _fit_kernel(self, K: _Array, log_std: _Array, h: _Array, targets: _Array) -> _Array:
         """Set all coefficients, and return leave-one-out predictions."""
         n = len(targets)
         diagonal = float(np.mean(np.einsum("ii->i", K)))
         rows = np.unique(np.linspace(0, n - 1, min(n, _TUNING_ROWS)).astype(np.int64))
+        if n < _FEWEST * h.shape[1]:
+            h = np.zeros_like(h)
         basis, back = _reduced(np.column_stack([np.ones(n), log_std, h]))
         block, errors = K[np.ix_(rows, rows)], []
         for strength in _STRENGTHS:

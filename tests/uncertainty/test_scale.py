@@ -129,8 +129,30 @@ def test_few_samples_get_a_common_factor(n):
 def test_state_in_plain_arrays_is_enough():
     K, K_cross, given, _, errors = noise(100, 20, amplitude=2.0, seed=7)
     model = ScaleModel().fit(K, given[:100], errors[:100])
-    twin = ScaleModel.restored(model.coef_.copy(), model.dual_.copy())
+    twin = ScaleModel.restored(model.coef_.copy(), model.dual_.copy(), model.range_)
     assert_array_equal(twin.predict(K_cross, given[100:]), model.predict(K_cross, given[100:]))
+
+
+def test_corrections_stay_in_the_range_that_was_seen():
+    K, K_cross, given, _, errors = noise(100, 20, amplitude=2.0, seed=7, slope=3.0)
+    model = ScaleModel().fit(K, given[:100], errors[:100])
+    assert model.coef_[1] > 1.5
+    far = np.array([-700.0, 0.0, 700.0])
+    corrections = model.predict(K_cross[:3], far) - far
+    assert_allclose(corrections[[0, 2]], model.range_, rtol=1e-9)
+    seen = model.loo_log_std_ - given[:100]
+    assert_array_equal(model.range_, [seen.min(), seen.max()])
+
+
+def test_few_samples_have_no_linear_part():
+    K, K_cross, given, _, errors = noise(30, 3, amplitude=0.0, seed=14)
+    h = np.random.default_rng(0).normal(size=(33, 4))
+    model = ScaleModel().fit(K, given[:30], errors[:30], h[:30])
+    assert_array_equal(model.coef_[2:], 0.0)
+    other = ScaleModel().fit(K, given[:30], errors[:30])
+    assert_allclose(
+        model.predict(K_cross, given[30:], h[30:]), other.predict(K_cross, given[30:]), rtol=1e-9
+    )
 
 
 def test_strength_is_chosen_on_part_of_many_samples(monkeypatch):
