@@ -41,7 +41,7 @@ class ScaleModel:
     Fitted by generalised least squares to :math:`\log |e_i| + 0.635`, whose expectation is the
     logarithm of the scale where the leave-one-out residuals :math:`e_i` are Gaussian; then shifted
     so that quantiles of the leave-one-out z-scores are those of a normal distribution, on average
-    of their logarithms from the median to 95 %. For new samples :math:`\log s - \log \sigma` is kept
+    of their logarithms from the median to 95 %. For new samples :math:`\log (s / \sigma)` is kept
     within the range of the training samples.
 
     Attributes
