@@ -1,7 +1,8 @@
 """Choice of the hyperparameters of a Gaussian process, with analytic slopes.
 
-A coarse grid on a subset finds the basin, a quasi-Newton search with slopes its bottom. The slopes
-cost no more than a few factorisations, however many hyperparameters there are.
+A coarse grid on a subset finds the basin, a quasi-Newton search with slopes its bottom: first on
+the subset, then on all rows. The slopes cost no more than a few factorisations, however many
+hyperparameters there are.
 """
 
 from __future__ import annotations
@@ -322,6 +323,9 @@ def choose(
     best = grid[int(np.argmax(noisiest))]
     between_structures = isinstance(kernel, StructureKernel | JointKernel)
     fine = objective_on(_FINE_ROWS_STRUCTURES if between_structures else _FINE_ROWS)
+    if len(fine.training) > len(coarse.training):
+        # Most of the way is gone on few rows.
+        best = np.clip(_descend(coarse, best, coarse.bounds())[1], *fine.bounds().T)
     bounds = fine.bounds()
     rng = np.random.default_rng(settings.seed)
     starts = [best]

@@ -28,6 +28,8 @@ _TUNING_ROWS = 1500
 _STRENGTHS = 10.0 ** np.arange(-2.0, 4.5, 0.5)
 #: Quantiles of |z| that the final factor makes right on average.
 _LEVELS = np.arange(0.5, 0.96, 0.05)
+#: Standard errors by which the model must be better than a common factor.
+_CAUTION = 1.5
 #: Singular values of the linear part below this fraction of the largest one do not count.
 _RANK = 1e-8
 
@@ -60,8 +62,9 @@ class ScaleModel:
 
     Notes
     -----
-    With fewer than 20 samples, or where all residuals are zero, only a is fitted, and b is 1; with
-    fewer than 20 per column of h, c is zero.
+    With fewer than 20 samples, or where all the rest is no better than a common factor by one and a
+    half standard errors of leave-one-out errors, only a is fitted, and b is 1; with fewer than 20
+    samples per column of h, c is zero.
     One factorisation and inversion per regulariser on at most 1500 samples, and one on all.
 
     References
@@ -172,12 +175,16 @@ class ScaleModel:
         if n < _FEWEST * h.shape[1]:
             h = np.zeros_like(h)
         basis, back = _reduced(np.column_stack([np.ones(n), log_std, h]))
-        block, errors = K[np.ix_(rows, rows)], []
+        block = K[np.ix_(rows, rows)]
+        errors: dict[float, tuple[float, _Array]] = {}
         for strength in _STRENGTHS:
             solution = _solution(block, strength * diagonal, targets[rows], basis[rows])
-            error = np.inf if solution is None else float(np.nanmean(solution.loo()[0] ** 2))
-            errors.append(error if np.isfinite(error) else np.inf)
-        self.strength_ = float(_STRENGTHS[int(np.argmin(errors))])
+            if solution is not None:
+                squares = solution.loo()[0][:, 0] ** 2
+                errors[float(np.nanmean(squares))] = strength, squares
+        if not errors or _doubtful(errors[min(errors)][1], (targets - log_std)[rows]):
+            return log_std
+        self.strength_ = float(errors[min(errors)][0])
         noise = self.strength_ * diagonal
         solution = _solution(K, noise, targets, basis)
         plain = np.zeros(n)
@@ -196,6 +203,14 @@ class ScaleModel:
         fitted = plain + basis @ solution.coef[:, 0] + K @ self.dual_
         # A sample that alone determines a direction of the basis is predicted by the fit.
         return np.where(np.isnan(residuals), fitted, targets - residuals)
+
+
+def _doubtful(squares: _Array, differences: _Array) -> bool:
+    """Whether squared errors may be no smaller than those of a common factor for all samples."""
+    n = len(differences)
+    common = ((differences - differences.mean()) * n / (n - 1.0)) ** 2
+    gain = (common - squares)[np.isfinite(squares)]
+    return bool(gain.mean() < _CAUTION * gain.std() / np.sqrt(len(gain)))
 
 
 def _reduced(basis: _Array) -> tuple[_Array, _Array]:

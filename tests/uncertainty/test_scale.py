@@ -88,7 +88,8 @@ def refitted(K, given, targets, noise, plain):
 
 
 @pytest.mark.parametrize("slope", [1.5, -3.0])
-def test_leave_one_out_equals_refits(slope):
+def test_leave_one_out_equals_refits(slope, monkeypatch):
+    monkeypatch.setattr(scale, "_CAUTION", -np.inf)
     K, _, given, _, errors = noise(60, 0, amplitude=1.0, seed=4, slope=slope)
     errors[3], errors[7] = 1e-40, 0.0
     model = ScaleModel().fit(K, given, errors)
@@ -102,6 +103,19 @@ def test_leave_one_out_equals_refits(slope):
     levels = np.linspace(0.5, 0.95, 10)
     seen = np.quantile(logs - model.loo_log_std_, levels)
     assert_allclose(np.mean(seen - np.log(stats.halfnorm.ppf(levels))), 0.0, atol=1e-12)
+
+
+def test_leaves_good_error_bars_alone():
+    kept = 0
+    for seed in range(20):
+        K, _, given, _, errors = noise(60, 0, amplitude=0.0, seed=seed)
+        model = ScaleModel().fit(K, given, errors)
+        kept += model.strength_ == np.inf
+        if model.strength_ == np.inf:
+            corrections = model.loo_log_std_ - given
+            assert_allclose(corrections, corrections[0])
+    # One and a half standard errors are passed by chance once in fifteen times.
+    assert kept >= 16
 
 
 def test_strength_has_the_least_leave_one_out_error():
