@@ -211,9 +211,10 @@ class Laplacian(_DirectKernel):
     Notes
     -----
     Cost O(n_samples n_others n_features), at about half the rate of a matrix product; one of the
-    operands is copied. Blocks of features that are zero, such as the padding of bags and Coulomb
-    matrices, cost little. Models with this kernel have no forces: it has a kink wherever two
-    samples agree in a feature.
+    operands is copied. Features that are zero in one of two samples, such as the padding of bags
+    and Coulomb matrices, cost little. To that end the features are summed in an order that follows
+    the zeros of the second operand; a row alone has the same bits as among others. Models with this
+    kernel have no forces: it has a kink wherever two samples agree in a feature.
 
     References
     ----------
@@ -267,8 +268,10 @@ class Matern(_DirectKernel):
     -----
     Cost O(n_samples n_others n_features). The distance is summed directly from the differences of
     the features: a difference of squared norms would have an absolute error that its square root
-    makes large just where r is small. Blocks of features that are zero, such as the padding of bags
-    and Coulomb matrices, cost little.
+    makes large just where r is small. Features that are zero in one of two samples, such as the
+    padding of bags and Coulomb matrices, cost little. To that end the features are summed in an
+    order that follows the zeros of the second operand; a row alone has the same bits as among
+    others.
 
     References
     ----------
