@@ -105,7 +105,6 @@ def test_leave_one_out_equals_refits(slope, monkeypatch):
     assert_allclose(np.mean(seen - np.log(stats.halfnorm.ppf(levels))), 0.0, atol=1e-12)
 
 
-<<<<<<< HEAD
 def test_leaves_good_error_bars_alone():
     kept = 0
     for seed in range(20):
@@ -139,20 +138,6 @@ def test_few_samples_get_a_common_factor(n):
     assert model.coef_[1] == 1.0
     predicted = model.predict(K_cross, given[n:])
     assert_allclose(predicted - given[n:], predicted[0] - given[n])
-=======
-def test_few_samples_get_a_common_factor():
-    for n in (1, 2, 19):
-        K, K_cross, given, _, errors = noise(n, 3, amplitude=2.0, seed=n)
-        model = ScaleModel(caution=0.0).fit(K, given[:n], errors[:n])
-        assert_array_equal(model.dual_, [])
-        assert model.coef_[1] == 1.0
-        predicted = model.predict(K_cross, given[n:])
-        assert_allclose(predicted - given[n:], predicted[0] - given[n])
-        # The mean of all means without one value is the mean.
-        factor = np.mean(model.loo_log_sd_ - given[:n])
-        assert_allclose(predicted - given[n:], factor)
-        assert_allclose(np.mean((errors[:n] / np.exp(model.loo_log_sd_)) ** 2), 1.0)
->>>>>>> b31cec1 (Tests of error bars: exact predictions, shifts, slopes that are given up)
 
 
 def test_state_in_plain_arrays_is_enough():
@@ -196,47 +181,12 @@ def test_strength_is_chosen_on_part_of_many_samples(monkeypatch):
     assert np.std(part.predict(K_cross, given[500:]) - true[500:]) < 0.5
 
 
-<<<<<<< HEAD
 def test_a_kernel_that_is_no_kernel_is_left_out():
     _, _, given, _, errors = noise(50, 0, amplitude=0.0, seed=13)
     for K in (np.ones((50, 50)) - 1e9 * np.eye(50), np.zeros((50, 50))):
         model = ScaleModel().fit(K, given, errors)
         assert model.strength_ == np.inf
         assert not model.dual_.any()
-=======
-def test_negative_slopes_are_not_taken():
-    K, _, given, _, errors = noise(400, 0, amplitude=0.0, seed=9, slope=-2.0)
-    model = ScaleModel(strengths=()).fit(K, given, errors)
-    assert model.coef_[1] == 1.0
-    # The kernel still may say where errors are large.
-    assert ScaleModel().fit(K, given, errors).coef_[1] >= 0.0
-
-
-def test_a_slope_that_all_samples_refuse_is_given_up(monkeypatch):
-    K, _, given, _, errors = noise(300, 0, amplitude=0.0, seed=10, slope=-8.0)
-    rows = np.unique(np.linspace(0, 299, 100).astype(int))
-    # The same size where log sd is -3, its mean.
-    errors *= np.exp(-24.0)
-    errors[rows] = noise(300, 0, amplitude=0.0, seed=10, slope=5.0)[4][rows] * np.exp(15.0)
-    part = ScaleModel(strengths=()).fit(K[np.ix_(rows, rows)], given[rows], errors[rows])
-    assert part.coef_[1] > 3.0
-    monkeypatch.setattr(scale, "_TUNING_ROWS", 100)
-    model = ScaleModel(strengths=()).fit(K, given, errors)
-    assert model.coef_[1] == 1.0
-    assert model.strength_ == np.inf
-    assert_allclose(np.mean((errors / np.exp(model.loo_log_sd_)) ** 2), 1.0)
-
-
-def test_one_odd_standard_deviation_gives_no_slope():
-    """The slope would rest on a single sample, and could not be left out."""
-    K, K_cross, _, _, errors = noise(40, 5, amplitude=0.0, seed=11)
-    given = np.zeros(40)
-    given[4] = 3.0
-    model = ScaleModel().fit(K, given, errors[:40])
-    assert model.coef_[1] == 1.0
-    assert np.isfinite(model.loo_log_sd_).all()
-    assert np.isfinite(model.predict(K_cross, np.zeros(5))).all()
->>>>>>> b31cec1 (Tests of error bars: exact predictions, shifts, slopes that are given up)
 
 
 @pytest.mark.parametrize("n", [5, 30])
