@@ -82,7 +82,22 @@ class ScaleModel:
 
     @classmethod
     def restored(cls, coef: _Array, dual: _Array, limits: _Array) -> Self:
-        """Return the model that has these attributes, as a model file keeps them."""
+        """Return the model that has these attributes, as a model file keeps them.
+
+        Parameters
+        ----------
+        coef : array (p + 2,)
+            ``coef_``.
+        dual : array (n,)
+            ``dual_``.
+        limits : array (2,)
+            ``range_``.
+
+        Returns
+        -------
+        ScaleModel
+            The model.
+        """
         self = cls()
         self.coef_, self.dual_, self.range_ = coef, dual, limits
         return self
