@@ -94,11 +94,6 @@ class ProcessModel(KernelModel):
                 f"y has {labels.shape[1]} targets; the model has {training.targets.shape[1]}"
             )
         errors = training.errors.appended(LabelErrors.of(noise, noise_groups, n_new))
-        if self.takes_structures:
-            structures = as_structures(X)
-            self.descriptor_, _ = self.descriptor_.widened(structures)
-            self._largest = max(int(self._largest or 0), int(structures.sizes.max()))
-            self._resize_space(n_new)
         larger = training.appended(known, features, labels, basis, errors)
         new_rows = np.arange(len(larger)) >= len(training)
         variances = noise_variances(self._noise_levels, larger, self._diagonal) + self.jitter_
@@ -107,6 +102,12 @@ class ProcessModel(KernelModel):
         with blas_for(len(larger)):
             cross = self._cross_kernel(features, known)
             factor = self._posterior.factor.append(cross, block)
+            # Nothing has changed before: a model that cannot learn the labels stays as it was.
+            if self.takes_structures:
+                structures = as_structures(X)
+                self.descriptor_, _ = self.descriptor_.widened(structures)
+                self._largest = max(int(self._largest or 0), int(structures.sizes.max()))
+                self._resize_space(n_new)
             self._refresh(
                 larger,
                 factor,
