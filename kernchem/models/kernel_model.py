@@ -47,6 +47,8 @@ _STATE = (
     "_noise_levels",
     "_diagonal",
     "_posterior",
+    "_scales",
+    "_quantiles",
     "_scores",
 )
 #: Largest difference between a kernel matrix and its transpose, relative to its elements.

@@ -107,7 +107,7 @@ class Posterior:
         for model in old.scales:
             dual = np.zeros(len(origin))
             dual[was] = model.dual_[origin[was]]
-            self.scales.append(ScaleModel.restored(model.coef_, dual))
+            self.scales.append(ScaleModel.restored(model.coef_, dual, model.strength_))
 
     def mean(self, queries: Queries) -> _Array:
         """Return means (m, t)."""

@@ -74,10 +74,10 @@ class ScaleModel:
     """
 
     @classmethod
-    def restored(cls, coef: _Array, dual: _Array) -> Self:
+    def restored(cls, coef: _Array, dual: _Array, strength: float) -> Self:
         """Return the model that has these attributes, as a model file keeps them."""
         self = cls()
-        self.coef_, self.dual_ = coef, dual
+        self.coef_, self.dual_, self.strength_ = coef, dual, strength
         return self
 
     def fit(
