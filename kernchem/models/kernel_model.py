@@ -25,7 +25,7 @@ from kernchem.models.joint import JointKernel, with_columns
 from kernchem.models.recipes import RECIPES
 from kernchem.models.terms import Terms, joined, kernel_for, with_widths
 from kernchem.models.training_set import LabelErrors, TrainingSet, fold_numbers
-from kernchem.models.tuning import kernel_matrix
+from kernchem.models.tuning import Trial, kernel_matrix
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
 from kernchem.structures import Structures, as_structures
 
@@ -68,7 +68,10 @@ class KernelModel(RegressorMixin, BaseEstimator):
     descriptor: Any
     composition: bool | Literal["auto"]
     kernel_: Any
+    alpha_: Any
+    condition_: float
     jitter_: float
+    trials_: list[Trial]
 
     @abstractmethod
     def _check_own_settings(self) -> None:

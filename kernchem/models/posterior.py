@@ -90,8 +90,7 @@ class Posterior:
                 self.loo_std[known, t] = np.exp(model.loo_log_std_)
                 full = np.zeros(len(known))
                 full[known] = model.dual_
-                model.dual_ = full
-                self.scales.append(model)
+                self.scales.append(ScaleModel.restored(model.coef_, full, model.strength_))
             if len(residuals):
                 std = np.maximum(self.loo_std[known, t], self.least_std[t])
                 self.quantiles.append(IsotonicCalibration().fit(residuals, std))

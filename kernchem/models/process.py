@@ -274,23 +274,14 @@ class ProcessModel(KernelModel):
         else:
             posterior.take_errors(*old)
         self._posterior = posterior
-        self._keep_errors(
-            posterior.amplitudes, posterior.scales, posterior.quantiles, posterior.loo_std
-        )
+        self.loo_std_ = self._of_samples(posterior.loo_std)
+        self._keep_errors(posterior.amplitudes, posterior.scales, posterior.quantiles)
 
     def _keep_errors(
-        self,
-        amplitudes: _Array,
-        scales: list[ScaleModel],
-        quantiles: list[IsotonicCalibration],
-        loo_std: _Array,
+        self, amplitudes: _Array, scales: list[ScaleModel], quantiles: list[IsotonicCalibration]
     ) -> None:
-        """Keep what is known of errors: with the training set it makes the posterior anew.
-
-        ``amplitudes`` is (t,), ``loo_std`` (n, t) of the distinct samples.
-        """
+        """Keep amplitudes (t,) and what was learnt of errors, for a posterior that is made anew."""
         self._scales, self._quantiles = scales, quantiles
-        self.loo_std_ = self._of_samples(loo_std)
         self.amplitude_ = self._like_labels(amplitudes[None])[0]
 
     def _posterior_of(
