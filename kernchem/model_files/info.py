@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 from sklearn.pipeline import Pipeline
 
 import kernchem
@@ -26,8 +27,9 @@ from kernchem.model_files.values import (
     text,
     whole,
 )
-from kernchem.models import KRR, CompositionBaseline, DeltaLearner
+from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner
 from kernchem.models.joint import JointKernel, descriptors_of
+from kernchem.models.kernel_model import KernelModel
 
 __all__ = ["ModelInfo", "describe", "info_from_json", "info_to_json"]
 
@@ -47,7 +49,13 @@ _CHIMIA = (
     "R. Ramakrishnan, O. A. von Lilienfeld, Many molecular properties from one kernel in chemical "
     "space, CHIMIA 69, 182 (2015), https://doi.org/10.2533/chimia.2015.182"
 )
-_METHODS = {KRR: _RUPP, DeltaLearner: _DELTA, CompositionBaseline: _CHIMIA}
+_PROCESSES = (
+    "C. E. Rasmussen, C. K. I. Williams, Gaussian Processes for Machine Learning, MIT Press "
+    "(2006), https://doi.org/10.7551/mitpress/3206.001.0001"
+)
+_METHODS = {KRR: _RUPP, GPR: _PROCESSES, DeltaLearner: _DELTA, CompositionBaseline: _CHIMIA}
+#: Probability with which labels lie within so many of their standard deviations.
+_COVERAGE = 0.9
 
 
 @dataclass(frozen=True)
@@ -80,13 +88,21 @@ class ModelInfo:
     descriptor, kernel : str or None
         The fitted ones with the arguments that are not the default, numbers in full; of terms, all
         descriptors, and the sum of their kernels with the weights.
-    alpha : float or None
-        Regulariser, relative to the mean diagonal of the kernel matrix.
+    alpha : float, tuple of float or None
+        Regulariser, relative to the mean diagonal of the kernel matrix; of a process with several
+        groups of noise one for each group.
     loo_mae, loo_rmse : tuple of float
         Leave-one-out errors of each target, in the unit of the target; empty where no sample could
         be left out.
     citations : tuple of str
         Publications of the methods.
+    amplitude : tuple of float, default ()
+        Amplitude of each target, in the squared unit of the target; of Gaussian processes only.
+    calibration : str or None, default None
+        How standard deviations are corrected: "scale" by a model of leave-one-out residuals.
+    loo_coverage : tuple of float, default ()
+        Of each target the fraction of the training samples that a Gaussian interval with a
+        probability of 0.9 holds when they are left out: 0.9 where error bars are right.
     """
 
     format_version: int
@@ -102,10 +118,13 @@ class ModelInfo:
     baseline: tuple[str, ...]
     descriptor: str | None
     kernel: str | None
-    alpha: float | None
+    alpha: float | tuple[float, ...] | None
     loo_mae: tuple[float, ...]
     loo_rmse: tuple[float, ...]
     citations: tuple[str, ...]
+    amplitude: tuple[float, ...] = ()
+    calibration: str | None = None
+    loo_coverage: tuple[float, ...] = ()
 
 
 def describe(model: Any, target: str | None, unit: str | None) -> ModelInfo:
@@ -158,8 +177,8 @@ def _with_model(info: ModelInfo, model: Any) -> ModelInfo:
         if info.descriptor is not None:
             told = f"{info.descriptor}, {told}"[:LONGEST_TEXT]
         info = replace(info, elements=_symbols(model.elements_), descriptor=told)
-    elif isinstance(model, KRR):
-        info = _with_krr(info, model)
+    elif isinstance(model, KernelModel):
+        info = _with_kernel_model(info, model)
     else:
         if isinstance(model, DeltaLearner):
             baseline = (*info.baseline, *map(str, model._baseline_names()))
@@ -172,22 +191,37 @@ def _with_model(info: ModelInfo, model: Any) -> ModelInfo:
     return info
 
 
-def _with_krr(info: ModelInfo, model: KRR) -> ModelInfo:
+def _with_kernel_model(info: ModelInfo, model: KernelModel) -> ModelInfo:
     if model.takes_structures:
         for descriptor in descriptors_of(model.descriptor_):
             info = _with_model(info, descriptor)
     if model._space is not None:
         info = replace(info, elements=_symbols(model._space.elements))
     mae, rmse = _errors(model.loo_residuals_.reshape(model._labels.shape))
+    if isinstance(model, GPR):
+        info = _with_process(info, model)
     return replace(
         info,
         n_training=len(model._labels),
         largest=model._largest,
         n_targets=model._labels.shape[1],
         kernel=None if model.kernel_ is None else _as_text(model.kernel_),
-        alpha=float(model.alpha_),
+        alpha=float(model.alpha_) if np.ndim(model.alpha_) == 0 else tuple(model.alpha_.tolist()),
         loo_mae=mae,
         loo_rmse=rmse,
+    )
+
+
+def _with_process(info: ModelInfo, model: GPR) -> ModelInfo:
+    residuals = model.loo_residuals_.reshape(model._labels.shape)
+    known = np.isfinite(residuals).all(axis=1)
+    width = float(ndtri(0.5 + 0.5 * _COVERAGE)) * model.loo_std_.reshape(residuals.shape)
+    inside = (np.abs(residuals) <= width)[known]
+    return replace(
+        info,
+        amplitude=tuple(np.reshape(model.amplitude_, -1).tolist()),
+        calibration="scale" if model._scales else None,
+        loo_coverage=tuple(inside.mean(axis=0).tolist()) if known.any() else (),
     )
 
 
@@ -248,7 +282,9 @@ _SHOWN = frozenset(CLASSES.values())
 
 def info_to_json(info: ModelInfo) -> dict[str, Any]:
     """Return what is said of a model as plain JSON; versions stand elsewhere in the file."""
-    return {name: encode(getattr(info, name)) for name in _STORED}
+    node = {name: encode(getattr(info, name)) for name in _STORED}
+    given = {name: getattr(info, name) for name in _OPTIONAL}
+    return node | {name: encode(value) for name, value in given.items() if value}
 
 
 def info_from_json(node: Any, format_version: int, kernchem_version: Any) -> ModelInfo:
@@ -273,11 +309,12 @@ def info_from_json(node: Any, format_version: int, kernchem_version: Any) -> Mod
     ModelFileError
         If a field is missing, or of another type.
     """
-    if not isinstance(node, dict) or set(node) != set(_STORED):
+    if not isinstance(node, dict) or set(node).difference(_OPTIONAL) != set(_STORED):
         raise ModelFileError("what the file says of its model is not complete")
     found = {name: decode(value) for name, value in node.items()}
+    checks = _STORED | _OPTIONAL
     for name, value in found.items():
-        _STORED[name](value, name)
+        checks[name](value, name)
     version = text(kernchem_version, "the version of kernchem")
     return ModelInfo(format_version=format_version, kernchem_version=version, **found)
 
@@ -298,9 +335,9 @@ def _floats(value: Any, name: str) -> None:
         raise ModelFileError(f"{name} is {short(value)}; expected a tuple of numbers")
 
 
-def _optional_float(value: Any, name: str) -> None:
+def _optional_floats(value: Any, name: str) -> None:
     if value is not None:
-        _floats((value,), name)
+        _floats(value if isinstance(value, tuple) else (value,), name)
 
 
 def _optional_count(value: Any, name: str) -> None:
@@ -321,8 +358,14 @@ _STORED = {
     "baseline": _texts,
     "descriptor": _optional_text,
     "kernel": _optional_text,
-    "alpha": _optional_float,
+    "alpha": _optional_floats,
     "loo_mae": _floats,
     "loo_rmse": _floats,
     "citations": _texts,
+}
+#: Fields that are left out where they say nothing, so that files of other models are as they were.
+_OPTIONAL = {
+    "amplitude": _floats,
+    "calibration": _optional_text,
+    "loo_coverage": _floats,
 }

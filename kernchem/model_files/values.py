@@ -72,7 +72,7 @@ def _classes(package: str, module: Any, names: list[str]) -> dict[str, type]:
     }
 
 
-_ESTIMATORS = ["KRR", "CompositionBaseline", "DeltaLearner"]
+_ESTIMATORS = ["KRR", "GPR", "CompositionBaseline", "DeltaLearner"]
 _TERMS = [
     name
     for name in models.__all__
@@ -106,10 +106,10 @@ def class_name(item: object) -> str:
     except KeyError:
         raise ModelFileError(
             f"{short(item)} cannot be kept in a model file. What can: "
-            f"{', '.join(_ESTIMATORS)} and pipelines of a descriptor and KRR; descriptors, terms "
-            "and kernels of kernchem, kernels of scikit-learn; numbers, texts, lists, tuples, "
-            "mappings and arrays. For other objects use joblib, whose files can run code when "
-            "they are loaded"
+            f"{', '.join(_ESTIMATORS)} and pipelines of a descriptor and KRR or GPR; descriptors, "
+            "terms and kernels of kernchem, kernels of scikit-learn; numbers, texts, lists, "
+            "tuples, mappings and arrays. For other objects use joblib, whose files can run code "
+            "when they are loaded"
         ) from None
 
 

@@ -424,7 +424,7 @@ class GPR(ProcessModel):
         """
         check_is_fitted(self, "dual_coef_")
         kernel = self.kernel_ if theta is None else self.kernel_.clone_with_theta(np.asarray(theta))
-        noise = Noise(self._noise_levels.alphas, self._posterior.amplitudes)
+        noise = Noise(self._noise_levels.alphas, np.reshape(self.amplitude_, -1))
         if self._training.errors.variances is not None:
             noise = self._noise_levels
         value, slopes = log_likelihood(self._training, kernel, noise, slopes=eval_gradient)
@@ -443,11 +443,11 @@ class GPR(ProcessModel):
                     "calibrate(X, y) first, or use 'jackknife+', which needs none"
                 )
             return split_conformal(mean, self._scores[:, target], coverage, scale=std)
-        if not self._posterior.quantiles:
+        if not self._quantiles:
             raise SettingError(
                 "method='calibrated' needs samples that can be left out; use 'gaussian'"
             )
-        return self._posterior.quantiles[target].interval(mean, std, coverage)
+        return self._quantiles[target].interval(mean, std, coverage)
 
 
 def _root(K: _Array, diagonal: float) -> CholeskyFactor:

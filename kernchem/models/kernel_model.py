@@ -25,7 +25,7 @@ from kernchem.models.joint import JointKernel, with_columns
 from kernchem.models.recipes import RECIPES
 from kernchem.models.terms import Terms, joined, kernel_for, with_widths
 from kernchem.models.training_set import LabelErrors, TrainingSet, fold_numbers
-from kernchem.models.tuning import kernel_matrix
+from kernchem.models.tuning import Trial, kernel_matrix
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
 from kernchem.structures import Structures, as_structures
 
@@ -47,6 +47,8 @@ _STATE = (
     "_noise_levels",
     "_diagonal",
     "_posterior",
+    "_scales",
+    "_quantiles",
     "_scores",
 )
 #: Largest difference between a kernel matrix and its transpose, relative to its elements.
@@ -66,7 +68,10 @@ class KernelModel(RegressorMixin, BaseEstimator):
     descriptor: Any
     composition: bool | Literal["auto"]
     kernel_: Any
+    alpha_: Any
+    condition_: float
     jitter_: float
+    trials_: list[Trial]
 
     @abstractmethod
     def _check_own_settings(self) -> None:

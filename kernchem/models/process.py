@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -22,6 +23,7 @@ from kernchem.models.posterior import Posterior, Queries
 from kernchem.models.training_set import LabelErrors, TrainingSet
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
 from kernchem.structures import as_structures
+from kernchem.uncertainty import IsotonicCalibration, ScaleModel
 
 __all__ = ["ProcessModel"]
 
@@ -38,9 +40,11 @@ class ProcessModel(KernelModel):
     calibration: Literal["scale"] | None
     n_restarts: int
     random_state: Any
+    amplitude_: Any
     _noise_levels: Noise
-    _posterior: Posterior
     _diagonal: float
+    _scales: list[ScaleModel]
+    _quantiles: list[IsotonicCalibration]
 
     # -- more and fewer labels --------------------------------------------------------------------
 
@@ -94,11 +98,6 @@ class ProcessModel(KernelModel):
                 f"y has {labels.shape[1]} targets; the model has {training.targets.shape[1]}"
             )
         errors = training.errors.appended(LabelErrors.of(noise, noise_groups, n_new))
-        if self.takes_structures:
-            structures = as_structures(X)
-            self.descriptor_, _ = self.descriptor_.widened(structures)
-            self._largest = max(int(self._largest or 0), int(structures.sizes.max()))
-            self._resize_space(n_new)
         larger = training.appended(known, features, labels, basis, errors)
         new_rows = np.arange(len(larger)) >= len(training)
         variances = noise_variances(self._noise_levels, larger, self._diagonal) + self.jitter_
@@ -107,6 +106,12 @@ class ProcessModel(KernelModel):
         with blas_for(len(larger)):
             cross = self._cross_kernel(features, known)
             factor = self._posterior.factor.append(cross, block)
+            # Nothing has changed before: a model that cannot learn the labels stays as it was.
+            if self.takes_structures:
+                structures = as_structures(X)
+                self.descriptor_, _ = self.descriptor_.widened(structures)
+                self._largest = max(int(self._largest or 0), int(structures.sizes.max()))
+                self._resize_space(n_new)
             self._refresh(
                 larger,
                 factor,
@@ -262,23 +267,43 @@ class ProcessModel(KernelModel):
         old: tuple[Posterior, _Rows] | None = None,
     ) -> None:
         """Keep the posterior; of an older one, what it learnt of errors."""
+        posterior = self._posterior_of(factor, solution, self._found_amplitudes(solution))
+        if old is None:
+            K = factor.kernel_matrix(np.asarray(self.kernel_.diag(self._training.features)))
+            posterior.learn_errors(K, scaled=self.calibration is not None)
+        else:
+            posterior.take_errors(*old)
+        self._posterior = posterior
+        self.loo_std_ = self._of_samples(posterior.loo_std)
+        self._keep_errors(posterior.amplitudes, posterior.scales, posterior.quantiles)
+
+    def _keep_errors(
+        self, amplitudes: _Array, scales: list[ScaleModel], quantiles: list[IsotonicCalibration]
+    ) -> None:
+        """Keep amplitudes (t,) and what was learnt of errors, for a posterior that is made anew."""
+        self._scales, self._quantiles = scales, quantiles
+        self.amplitude_ = self._like_labels(amplitudes[None])[0]
+
+    def _posterior_of(
+        self, factor: CholeskyFactor, solution: GeneralisedLeastSquares, amplitudes: _Array
+    ) -> Posterior:
         training = self._training
         basis = training.basis
-        self._posterior = Posterior(
-            factor,
-            solution,
-            training.targets,
-            np.zeros((len(training), 0)) if basis is None else basis,
-            self._found_amplitudes(solution),
-            self._noise_of_new_labels(),
-        )
-        if old is None:
-            K = factor.kernel_matrix(np.asarray(self.kernel_.diag(training.features)))
-            self._posterior.learn_errors(K, scaled=self.calibration is not None)
-        else:
-            self._posterior.take_errors(*old)
-        self.loo_std_ = self._of_samples(self._posterior.loo_std)
-        self.amplitude_ = self._like_labels(self._posterior.amplitudes[None])[0]
+        if basis is None:
+            basis = np.zeros((len(training), 0))
+        noise = self._noise_of_new_labels()
+        return Posterior(factor, solution, training.targets, basis, amplitudes, noise)
+
+    @cached_property
+    def _posterior(self) -> Posterior:
+        """The posterior; a fit sets it, and a model from a file makes it when it needs it first."""
+        with blas_for(len(self._training)):
+            factor, solution = self._solve(self._training, self.jitter_)
+            # Of labels that were appended, rounding makes others; means are those of `predict`.
+            solution.dual, solution.coef = self._dual, self._linear_coef
+            posterior = self._posterior_of(factor, solution, np.reshape(self.amplitude_, -1))
+        posterior.scales, posterior.quantiles = self._scales, self._quantiles
+        return posterior
 
     def _found_amplitudes(self, solution: GeneralisedLeastSquares) -> _Array:
         """Return the amplitude of each target, array (t,)."""

@@ -108,7 +108,8 @@ class CholeskyFactor:
         jitter = 10.0 ** np.ceil(np.log10(np.finfo(float).eps * max(abs(mean), 1e-300)))
         limit = _LARGEST_JITTER * mean * (1 + 1e-9) if allowed else 0.0
         while jitter <= limit:
-            triangular_jit.restore_lower(self._a, diagonal + noise + jitter)
+            # The sum that a caller makes who knows the jitter: to the last bit.
+            triangular_jit.restore_lower(self._a, diagonal + (noise + jitter))
             if self._factorise():
                 self.jitter = float(jitter)
                 warnings.warn(

@@ -81,7 +81,7 @@ class ScaleModel:
     """
 
     @classmethod
-    def restored(cls, coef: _Array, dual: _Array, limits: _Array) -> Self:
+    def restored(cls, coef: _Array, dual: _Array, limits: _Array, strength: float) -> Self:
         """Return the model that has these attributes, as a model file keeps them.
 
         Parameters
@@ -92,6 +92,8 @@ class ScaleModel:
             ``dual_``.
         limits : array (2,)
             ``range_``.
+        strength : float
+            ``strength_``.
 
         Returns
         -------
@@ -99,7 +101,8 @@ class ScaleModel:
             The model.
         """
         self = cls()
-        self.coef_, self.dual_, self.range_ = coef, dual, limits
+        self.coef_, self.dual_ = coef, dual
+        self.range_, self.strength_ = limits, strength
         return self
 
     def fit(

@@ -961,7 +961,7 @@ def test_forged_models_within_models(cases, folder):
     manifest = copy.deepcopy(pipeline[0])
     manifest["model"]["state"]["last"] = copy.deepcopy(cases[0][0]["model"])
     arrays = {f"last.{name}": data for name, data in cases[0][1].items()}
-    with pytest.raises(ModelFileError, match="must be KRR on arrays"):
+    with pytest.raises(ModelFileError, match="must be KRR or GPR on arrays"):
         load_bytes(model_file(manifest, arrays), folder)
     manifest = copy.deepcopy(pipeline[0])
     manifest["model"] = {

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from ase.build import molecule
+from model_checks import last, outcome, same, saved_and_loaded
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.gaussian_process import kernels as sk
@@ -23,7 +24,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import kernchem
-from kernchem import KRR, CompositionBaseline, DeltaLearner, kernels
+from kernchem import GPR, KRR, CompositionBaseline, DeltaLearner, kernels
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import (
     SLATM,
@@ -38,7 +39,6 @@ from kernchem.descriptors import (
 from kernchem.environments import Environments, FeatureBlock
 from kernchem.errors import (
     CompositionError,
-    KernchemError,
     KernchemWarning,
     LayoutError,
     ModelFileError,
@@ -214,48 +214,6 @@ NOW = [
     if inspect.isclass(getattr(kernels, name)) and not inspect.isabstract(getattr(kernels, name))
 ]
 BETWEEN_STRUCTURES = [name for name in NOW if issubclass(getattr(kernels, name), StructureKernel)]
-
-
-def same(a, b):
-    """Whether two objects hold the same, to the last bit."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, np.ndarray):
-        alike = a.dtype == b.dtype and a.shape == b.shape
-        bits = a.tolist() == b.tolist() if a.dtype == object else a.tobytes() == b.tobytes()
-        equal = alike and bits
-    elif isinstance(a, list | tuple):
-        equal = len(a) == len(b) and all(map(same, a, b))
-    elif isinstance(a, dict):
-        equal = a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    elif hasattr(a, "__dict__"):
-        kept = {key: value for key, value in vars(b).items() if key != "model_info_"}
-        equal = same(vars(a), kept)
-    else:
-        # The text of a number tells 0.0 from -0.0, and takes NaN for itself.
-        equal = repr(a) == repr(b)
-    return equal
-
-
-def saved_and_loaded(model, folder, **named):
-    kernchem.save(model, folder / "model.kc", **named)
-    return kernchem.load(folder / "model.kc")
-
-
-def last(model):
-    if isinstance(model, DeltaLearner):
-        return last(model.model_)
-    return model[-1] if isinstance(model, Pipeline) else model
-
-
-def outcome(function, *arguments):
-    """What a call gives, be it an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", KernchemWarning)
-        try:
-            return function(*arguments)
-        except KernchemError as error:
-            return f"{type(error).__name__}: {error}"
 
 
 def assert_equal_models(model, loaded, samples):
@@ -513,6 +471,7 @@ def test_training_set_stays_private(tmp_path):
         DeltaLearner(KRR(descriptor=CoulombMatrix()), GFN2),
         CompositionBaseline(),
         make_pipeline(CoulombMatrix(), KRR()),
+        GPR(),
     ],
     ids=repr,
 )
@@ -537,7 +496,7 @@ def refused():
     yield "KRR", "str is no model"
     yield (
         make_pipeline(StandardScaler(), KRR(Gaussian(), **FIXED)).fit(X, Z),
-        ("StandardScaler -> KRR cannot be saved"),
+        ("StandardScaler -> KRR cannot be saved: KRR or GPR"),
     )
     yield molecular(MyCoulomb(), Laplacian(500.0)), "descriptor of KRR: MyCoulomb MyCoulomb"
     yield on_arrays(MyKernel()), "kernel of KRR: MyKernel .* cannot be kept in a model file. What"

@@ -143,7 +143,7 @@ def test_few_samples_get_a_common_factor(n):
 def test_state_in_plain_arrays_is_enough():
     K, K_cross, given, _, errors = noise(100, 20, amplitude=2.0, seed=7)
     model = ScaleModel().fit(K, given[:100], errors[:100])
-    twin = ScaleModel.restored(model.coef_.copy(), model.dual_.copy(), model.range_)
+    twin = ScaleModel.restored(model.coef_, model.dual_, model.range_, model.strength_)
     assert_array_equal(twin.predict(K_cross, given[100:]), model.predict(K_cross, given[100:]))
 
 
