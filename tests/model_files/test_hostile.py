@@ -23,7 +23,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 
 import kernchem
-from kernchem import KRR, CompositionBaseline, DeltaLearner
+from kernchem import GPR, KRR, CompositionBaseline, DeltaLearner
 from kernchem.descriptors import (
     SLATM,
     BagOfBonds,
@@ -50,6 +50,9 @@ FRAMES = Structures.from_arrays(
 Y = np.array([1.0, 0.5, 2.0, 1.5, 1.2])
 TWO = np.stack([Y, -Y], axis=1)
 K = np.eye(5) + 0.5
+POINTS = RNG.uniform(size=(24, 2))
+SINES = np.sin(3.0 * POINTS)
+SOURCES = np.array(["old", "new"])[np.arange(24) % 2]
 
 
 def models():
@@ -100,6 +103,9 @@ def models():
     yield KRR(Gaussian(9.0), descriptor=spectra, **FIXED).fit(FRAMES, Y), FRAMES
     torsions = Torsions(grid=(0.8, 1.0, 2))
     yield KRR(Gaussian(9.0), descriptor=torsions, **FIXED).fit(FRAMES, Y), FRAMES
+    yield GPR(Laplacian(300.0), descriptor=BagOfBonds(), **FIXED).fit(FRAMES, TWO), FRAMES
+    process = GPR(cv=KFold(3)).fit(POINTS, SINES, noise=0.1, noise_groups=SOURCES)
+    yield process.calibrate(POINTS[:6] + 0.1, SINES[:6]), POINTS[:4]
 
 
 def saved_parts(model, folder):
@@ -138,6 +144,20 @@ def use(model, samples):
     calls = [lambda: model.predict(samples)]
     if hasattr(last, "leave_out_residuals"):
         calls += [last.leave_out_residuals, lambda: last.leave_out_residuals(2)]
+    if isinstance(last, GPR):
+        calls += [
+            lambda: last.predict(samples, return_std=True),
+            lambda: last.predict(samples, return_cov=True),
+            lambda: last.sample_y(samples, 2),
+            last.leave_out,
+            lambda: last.log_marginal_likelihood(eval_gradient=True),
+            *(
+                lambda method=method: last.predict_interval(samples, 0.8, method)
+                for method in ("conformal", "calibrated", "gaussian", "jackknife+", "cv+")
+            ),
+            lambda: last.append(samples[:1], last._labels[:1]),
+            lambda: last.forget([0]),
+        ]
     for call in calls:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -284,7 +304,7 @@ def test_content_as_it_was(cases, folder):
 @pytest.mark.slow
 def test_every_value_removed_or_replaced(cases, folder):
     """One after the other, each of the settings and numbers, in the smallest models."""
-    for manifest, members, samples in (cases[0], cases[7]):
+    for manifest, members, samples in (cases[0], cases[7], cases[13]):
         for path in places(manifest):
             for value in (None, -1, 1 << 40, "x", [], {}):
                 changed = copy.deepcopy(manifest)
@@ -537,6 +557,7 @@ SETTINGS = ("state", "descriptor", "descriptor", "settings")
 LAYOUT = ("state", "descriptor", "layout")
 KERNEL = ("state", "kernel", "settings")
 DIFFERENCE = ("state", "difference")
+PROCESS = ("state", "process")
 HUGE = 10**15
 
 
@@ -709,6 +730,39 @@ HUGE = 10**15
         (11, (*SETTINGS, "r_cut"), "x"),
         (11, (*SETTINGS, "per_atom"), True),
         (11, (*SETTINGS, "elements"), ["H", "C", "O"]),
+        (13, ("state", "process"), None),
+        (13, ("state", "process"), {}),
+        (13, ("state", "alpha"), 1e-3),
+        (13, (*PROCESS, "diagonal"), 0.0),
+        (13, (*PROCESS, "diagonal"), -1.0),
+        (13, (*PROCESS, "diagonal"), {"float": "inf"}),
+        (13, (*PROCESS, "diagonal"), 1),
+        (13, (*PROCESS, "diagonal"), None),
+        (13, (*PROCESS, "amplitude"), 0.0),
+        (13, (*PROCESS, "amplitude"), {"float": "nan"}),
+        (13, (*PROCESS, "amplitude"), "loo"),
+        (13, (*PROCESS, "noise_groups"), ["a"]),
+        (13, (*PROCESS, "noise_groups"), []),
+        (13, ("model", "settings", "alpha"), "loo"),
+        (13, ("model", "settings", "amplitude"), -1.0),
+        (13, ("model", "settings", "calibration"), "isotonic"),
+        (13, ("model", "settings", "n_restarts"), -1),
+        (13, ("model", "settings", "kernel"), "precomputed"),
+        (13, ("model", "class"), "kernchem.KRR"),
+        (13, ("state", "kernel"), None),
+        (14, (*PROCESS, "amplitude"), None),
+        (14, (*PROCESS, "noise_groups"), None),
+        (14, (*PROCESS, "noise_groups"), "ab"),
+        (14, (*PROCESS, "noise_groups"), ["old"]),
+        (14, (*PROCESS, "noise_groups"), ["old", "old"]),
+        (14, (*PROCESS, "noise_groups"), ["old", "new", "other"]),
+        (14, (*PROCESS, "noise_groups"), ["old", None]),
+        (14, (*PROCESS, "noise_groups"), ["old", ["new"]]),
+        (14, (*PROCESS, "noise_groups"), ["old", "a\x1b[2J"]),
+        (14, (*PROCESS, "noise_groups"), ["old", "x" * 20_000]),
+        (14, (*PROCESS, "noise_groups"), ["old", {"float": "nan"}]),
+        (14, ("state", "trials"), [[1, None, 1.0, -1.0]]),
+        (14, ("state", "trials", 0, 3), {"float": "nan"}),
         (7, ("state", "space"), None),
         (7, ("state", "target_shape"), []),
         (7, ("state", "space", "n_structures"), 0),
@@ -809,7 +863,13 @@ def test_number_beyond_float64(cases, folder):
         ("n_training", 0),
         ("n_training", 1.0),
         ("alpha", "1"),
+        ("alpha", {"tuple": ["1"]}),
         ("loo_mae", 1.0),
+        ("amplitude", 1.0),
+        ("amplitude", {"tuple": [None]}),
+        ("calibration", 1),
+        ("calibration", "a\nb"),
+        ("loo_coverage", {"tuple": ["1"]}),
         ("loo_mae", {"tuple": ["1"]}),
         ("citations", {"tuple": [None]}),
         ("more", None),
@@ -935,6 +995,107 @@ def test_forged_features_of_atoms(cases, folder, case, name, array):
     assert name in members
     with pytest.raises(ModelFileError):
         load_bytes(model_file(manifest, {**members, name: npy(array)}), folder)
+
+
+def with_first(name, value, case=14):
+    """An array of a process whose first number is another one."""
+
+    def forge(members):
+        array = np.load(io.BytesIO(members[f"{name}.npy"])).copy()
+        array.flat[0] = value
+        return array
+
+    return pytest.param(case, name, forge, id=f"{case} {name} {value}")
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "forge"),
+    [
+        *(
+            with_first(name, value)
+            for name, values in {
+                "alphas": (0.0, -1.0, np.nan, np.inf),
+                "amplitudes": (0.0, -1.0, np.nan, np.inf),
+                "loo_std": (-1.0, -np.inf),
+                "scores": (-1.0, np.nan),
+                "noise_variances": (-1.0, np.nan, 1e301),
+                "noise_groups": (-1, 2, 2**62),
+                "scale_coef": (np.nan, np.inf),
+                "scale_dual": (np.nan, -np.inf),
+                "scale_strength": (0.0, -1.0, np.nan),
+                "quantile_sizes": (0, -1, 1, 10**15, 2**62),
+                "quantile_scores": (0.1, -1.0, np.nan),
+                "quantile_levels": (0.1, np.nan),
+            }.items()
+            for value in values
+        ),
+        *(
+            pytest.param(case, name, lambda _, array=array: array, id=f"{case} {name} shape")
+            for case, name, array in [
+                (13, "alphas", np.ones(2)),
+                (14, "alphas", np.ones(3)),
+                (14, "alphas", np.ones((2, 1))),
+                (13, "amplitudes", np.ones(1)),
+                (13, "amplitudes", np.ones(3)),
+                (13, "loo_std", np.ones((5, 1))),
+                (13, "loo_std", np.ones((4, 2))),
+                (14, "scores", np.ones((6, 1))),
+                (14, "noise_variances", np.ones(23)),
+                (14, "noise_groups", np.zeros(25, int)),
+                (14, "noise_groups", np.zeros(24)),
+                (13, "scale_coef", np.ones((2, 2))),
+                (13, "scale_coef", np.ones((1, 3))),
+                (13, "scale_dual", np.ones((2, 4))),
+                (13, "scale_strength", np.ones(3)),
+                (14, "quantile_sizes", np.array([24])),
+                (14, "quantile_scores", np.arange(3.0)),
+                (14, "quantile_levels", np.linspace(0.0, 0.5, 3)),
+            ]
+        ),
+        pytest.param(14, "quantile_levels", lambda m: 2.0 * numbers_of(m), id="levels above 1"),
+        pytest.param(14, "quantile_levels", lambda m: 0.0 * numbers_of(m), id="levels all zero"),
+        pytest.param(14, "quantile_levels", lambda m: numbers_of(m)[::-1], id="levels descend"),
+    ],
+)
+def test_forged_processes(cases, folder, case, name, forge):
+    manifest, members, _ = cases[case]
+    name = f"{name}.npy"
+    assert name in members
+    with pytest.raises(ModelFileError):
+        load_bytes(model_file(manifest, {**members, name: npy(forge(members))}), folder)
+
+
+def numbers_of(members):
+    return np.load(io.BytesIO(members["quantile_levels.npy"]))
+
+
+def test_processes_of_which_a_part_is_missing(cases, folder):
+    manifest, members, samples = cases[14]
+    for name in (
+        "alphas amplitudes loo_std noise_groups scale_coef scale_dual scale_strength "
+        "quantile_sizes quantile_scores quantile_levels"
+    ).split():
+        rest = {key: data for key, data in members.items() if key != f"{name}.npy"}
+        with pytest.raises(ModelFileError):
+            load_bytes(model_file(manifest, rest), folder)
+    # Without all of a kind it is another model.
+    for beginning in ("scale_", "quantile_", "scores", "noise_variances"):
+        rest = {key: data for key, data in members.items() if not key.startswith(beginning)}
+        assert len(rest) < len(members)
+        assert not refused_or_usable(model_file(manifest, rest), samples, folder)
+    manifest, members, _ = cases[0]
+    for name in ("noise_variances", "alphas"):
+        data = {**members, f"{name}.npy": npy(np.ones(5))}
+        with pytest.raises(ModelFileError, match="which is no part of the model"):
+            load_bytes(model_file(manifest, data), folder)
+
+
+def test_processes_of_names_that_are_numbers(cases, folder):
+    for names in ([1, 2], [True, 2.5], ["1", 1]):
+        data = changed(cases[14], (*PROCESS, "noise_groups"), names)
+        model = load_bytes(data, folder)
+        assert model.noise_groups_ == tuple(names)
+        assert list(map(type, model.noise_groups_)) == list(map(type, names))
 
 
 def test_kernel_matrix_that_is_not_square(cases, folder):
