@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem.errors import SettingError
-from kernchem.uncertainty.checks import check_coverage
 
 if TYPE_CHECKING:
     from kernchem.structures import Structures
@@ -89,7 +88,11 @@ class Predictor:
                 f"{told} is a {type(self._inner).__name__}, which has no error bars: leave out "
                 "--coverage and --method, or fit it anew with kernchem train --model gpr"
             )
-        self.coverage = check_coverage(_COVERAGE if coverage is None else coverage, "--coverage")
+        self.coverage = _COVERAGE if coverage is None else coverage
+        if not 0.0 < self.coverage < 1.0:
+            raise SettingError(
+                f"--coverage {coverage}: use a probability above 0 and below 1, 0.9 for 90 %"
+            )
         self._method = METHODS[0] if method is None else method
         if self._method not in METHODS:
             raise SettingError(f"--method {method} is unknown; use one of {', '.join(METHODS)}")

@@ -130,7 +130,8 @@ def train(
     from kernchem.model_files import save
 
     candidate, own = _candidate(descriptor, kernel, settings)
-    kind = own.pop("model", "krr") if model is None else model
+    of_file = own.pop("model", "krr")
+    kind = of_file if model is None else model
     own = model_settings(kind, own | ({} if alpha is None else {"alpha": _alpha(alpha)}))
     if composition is not None:
         own["composition"] = composition
