@@ -1,7 +1,9 @@
 """GPR against scikit-learn's, explicit refits, exact arithmetic and its own promises."""
 
+import json
 import pickle
 import warnings
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -94,6 +96,26 @@ def test_equals_scikit_learn(arrays, kernel, peer, n_targets):
     assert_allclose(
         model.log_marginal_likelihood(moved), other.log_marginal_likelihood(moved), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("case", range(8))
+def test_equals_gpytorch(case):
+    """Values that tools/make_gpytorch_values.py wrote."""
+    path = Path(__file__).with_name("gpytorch_values.json")
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    peer, widths = stored["cases"][case], stored["cases"][case]["widths"]
+    width = widths[0] if len(widths) == 1 else widths
+    kernel = Gaussian(width) if peer["nu"] is None else Matern(width, nu=peer["nu"])
+    amplitude, noise = stored["amplitude"], stored["noise"]
+    model = GPR(
+        kernel, alpha=noise / amplitude, amplitude=amplitude, optimizer=None, calibration=None
+    ).fit(stored["X"], stored["y"])
+    mean, covariance = model.predict(stored["new"], return_cov=True)
+    assert_allclose(mean, peer["mean"], rtol=1e-8)
+    assert_allclose(covariance, peer["covariance"], rtol=1e-8, atol=1e-10)
+    value, slopes = model.log_marginal_likelihood(eval_gradient=True)
+    assert_allclose(value, peer["log_likelihood"], rtol=1e-8)
+    assert_allclose(slopes, peer["slopes"], rtol=1e-6)
 
 
 def test_finds_the_likelihood_that_scikit_learn_finds(arrays):
