@@ -75,7 +75,22 @@ class ScaleModel:
 
     @classmethod
     def restored(cls, coef: _Array, dual: _Array, strength: float) -> Self:
-        """Return the model that has these attributes, as a model file keeps them."""
+        """Return the model that has these attributes, as a model file keeps them.
+
+        Parameters
+        ----------
+        coef : array (p + 2,)
+            ``coef_``.
+        dual : array (n,)
+            ``dual_``.
+        strength : float
+            ``strength_``.
+
+        Returns
+        -------
+        ScaleModel
+            The model, without ``loo_log_std_``.
+        """
         self = cls()
         self.coef_, self.dual_, self.strength_ = coef, dual, strength
         return self
