@@ -17,7 +17,7 @@ from numba.np.arrayobj import make_array
 
 from kernchem._numba import jit
 
-__all__ = ["exp", "multiply_add", "sum_tile"]
+__all__ = ["WIDTH", "add_differences", "exp", "multiply_add", "sum_tile"]
 
 _LOG2_E = 1.4426950408889634
 # ln 2 in two pieces. The first has 32 significant bits: its product with the exponent (at most
@@ -43,6 +43,11 @@ _Q = (
 # Between these, exp(x) is finite and not smaller than the smallest normal number 2^-1022.
 _MIN = -708.3964185322641
 _MAX = 709.782712893384
+
+
+#: Numbers that ``add_differences`` sums at a time: eight registers of four.
+WIDTH = 32
+_LANES = 8
 
 
 def _multiply_add_codegen(
@@ -144,6 +149,87 @@ def _sum_tile_codegen(
     return signature, generate
 
 
+def _add_differences_codegen(
+    typing_context: Any,
+    rows: Any,
+    p: Any,
+    count: Any,
+    packed: Any,
+    q: Any,
+    known: Any,
+    k: Any,
+    more: Any,
+    squared: Any,
+    totals: Any,
+    t: Any,
+) -> tuple[Any, Callable[..., Any]]:
+    """Generate the sums of differences, in registers."""
+    arrays = rows, packed, known, totals
+    if any(array.layout != "C" or array.dtype != types.float64 for array in arrays):
+        raise errors.TypingError("differences are of C-contiguous arrays of float64")
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector, whole = ir.VectorType(ir.DoubleType(), _LANES), ir.IntType(64)
+        rows, packed, known, totals = (
+            make_array(signature.args[k])(context, builder, value=arguments[k]).data
+            for k in (0, 3, 5, 9)
+        )
+        p, count, q, k, more, squared, t = (arguments[k] for k in (1, 2, 4, 6, 7, 8, 10))
+
+        def declare(name: str, count: int) -> Any:
+            return cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(vector, [vector] * count), f"{name}.v{_LANES}f64"
+            )
+
+        fused, absolute = declare("llvm.fmuladd", 3), declare("llvm.fabs", 1)
+
+        def at(data: Any, index: Any, v: int) -> Any:
+            place = builder.add(index, ir.Constant(whole, v * _LANES))
+            return builder.bitcast(builder.gep(data, [place]), vector.as_pointer())
+
+        def spread(number: Any) -> Any:
+            first = ir.Constant(ir.IntType(32), 0)
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
+            single = builder.insert_element(ir.Constant(vector, ir.Undefined), number, first)
+            return builder.shuffle_vector(single, single, lanes)
+
+        vectors = range(WIDTH // _LANES)
+        sums = [cgutils.alloca_once(builder, vector) for _ in vectors]
+        start = spread(more)
+        for v in vectors:
+            builder.store(builder.fadd(builder.load(at(known, k, v), align=8), start), sums[v])
+
+        def add(square: bool) -> None:
+            with cgutils.for_range(builder, count) as loop:
+                x = spread(builder.load(builder.gep(rows, [builder.add(p, loop.index)])))
+                here = builder.add(q, builder.mul(loop.index, ir.Constant(whole, WIDTH)))
+                for v in vectors:
+                    y, total = builder.load(at(packed, here, v), align=8), builder.load(sums[v])
+                    d = builder.fsub(x, y)
+                    if square:
+                        total = builder.call(fused, [d, d, total])
+                    else:
+                        total = builder.fadd(total, builder.call(absolute, [d]))
+                    builder.store(total, sums[v])
+
+        with builder.if_else(squared) as (then, otherwise):
+            with then:
+                add(True)
+            with otherwise:
+                add(False)
+        for v in vectors:
+            place = at(totals, t, v)
+            total = builder.fadd(builder.load(place, align=8), builder.load(sums[v]))
+            builder.store(total, place, align=8)
+        return context.get_dummy_value()
+
+    whole, number = types.int64, types.float64
+    signature = types.void(
+        rows, whole, whole, packed, whole, known, whole, number, types.boolean, totals, whole
+    )
+    return signature, generate
+
+
 def _sum_tile_python(
     left: Any,
     right: Any,
@@ -161,6 +247,27 @@ def _sum_tile_python(
     for sums in left[rows, k : k + 4].T @ right[rows, q : q + 4]:
         out[place : place + 4] = sums + (out[place : place + 4] if add else 0.0)
         place, stride = place + stride, stride - shrink
+
+
+def _add_differences_python(
+    rows: Any,
+    p: int,
+    count: int,
+    packed: Any,
+    q: int,
+    known: Any,
+    k: int,
+    more: float,
+    squared: bool,
+    totals: Any,
+    t: int,
+) -> None:
+    known, packed = known.reshape(-1), packed.reshape(-1)
+    total = known[k : k + WIDTH] + more
+    for f in range(count):
+        difference = rows[p + f] - packed[q + f * WIDTH : q + (f + 1) * WIDTH]
+        total += difference**2 if squared else abs(difference)
+    totals[t : t + WIDTH] += total
 
 
 def _multiply_add_python(a: float, b: float, c: float) -> float:
@@ -182,11 +289,19 @@ def _times_power_python(value: float, rounded: float) -> float:
 # ``place`` on, the next ``stride`` behind them, and each ``shrink`` less behind the last (rows of a
 # triangle). The arrays are C-contiguous, ``out`` is flat, and no index is checked. Numba vectorises
 # long loops only: a tile takes a quarter of the time of the same sums written out.
+#
+# ``add_differences(rows, p, count, packed, q, known, k, more, squared, totals, t)`` adds to WIDTH
+# numbers of ``totals`` from t on: those of ``known`` from k on, plus the number ``more``, plus what
+# ``count`` features add in turn: the differences between ``rows[p]`` and WIDTH numbers of
+# ``packed`` from q on, those between the next of each, and so forth, squared or absolute. All
+# arrays are C-contiguous and taken as flat, and no index is checked. The sums stay in registers
+# over all features; a loop in Numba would load and store them for each few.
 if numba.config.DISABLE_JIT:
     multiply_add, _times_power = _multiply_add_python, _times_power_python
-    sum_tile = _sum_tile_python
+    sum_tile, add_differences = _sum_tile_python, _add_differences_python
 else:
     sum_tile = intrinsic(_sum_tile_codegen)
+    add_differences = intrinsic(_add_differences_codegen)
     multiply_add = intrinsic(_multiply_add_codegen)
     _times_power = intrinsic(_times_power_codegen)
 

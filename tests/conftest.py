@@ -10,22 +10,11 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from effort import examples, size
+from effort import examples
 
 # Examples of the tests that give no number of their own.
 settings.register_profile("kernchem", max_examples=examples(settings().max_examples))
 settings.load_profile("kernchem")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def small_tiles():
-    """Tiles of few samples as plain Python: they are filled up, and a tile is filled in a loop."""
-    from kernchem.kernels import vector, vector_jit
-
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (vector, vector_jit):
-            patch.setattr(module, "TILE", size(vector_jit.TILE, 8))
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ def number_behind(text, output):
 
 def test_all_examples_are_tested():
     assert sorted(path.name for path in EXAMPLES.glob("*.py")) == [
-        "01_benchmark.py", "02_delta_learning.py", "03_scikit_learn.py",
+        "01_benchmark.py", "02_delta_learning.py", "03_scikit_learn.py", "04_error_bars.py",
     ]  # fmt: skip
 
 
@@ -81,3 +81,12 @@ def test_scikit_learn(tmp_path):
     for text in ("5-fold:", "max_bonds=3),", "KRR:", "GPR:"):
         assert 1.0 < number_behind(text, output) < 16.0
     assert 80 <= float(re.search(r"(\d+) % inside", output)[1]) <= 100
+
+
+def test_error_bars(tmp_path):
+    output = output_of("04_error_bars.py", tmp_path)
+    assert number_behind("mean absolute error", output) < 6.0
+    assert 84 <= float(re.search(r"hold (\d+) %", output)[1]) <= 95
+    assert number_behind("miscalibration area", output) < 0.06
+    assert number_behind("rank correlation of errors and error bars", output) > 0.2
+    assert (tmp_path / "error_bars.png").stat().st_size > 10_000

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernchem._fastmath import exp, sum_tile
+from kernchem._fastmath import WIDTH, add_differences, exp, sum_tile
 
 SMALLEST_NORMAL = sys.float_info.min
 
@@ -133,3 +133,28 @@ def test_tiles_refuse_arrays_with_gaps():
     gaps = np.ones((4, 8))[:, ::2]
     with pytest.raises(numba.TypingError, match="C-contiguous"):
         tile_of(gaps, np.ones((4, 4)), 0, 1, 0, 0, False, np.ones(16), 0, 4, 0)
+
+
+@numba.njit
+def differences_of(rows, p, count, packed, q, known, k, more, squared, totals, t):
+    add_differences(rows, p, count, packed, q, known, k, more, squared, totals, t)
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_differences_are_added_to_what_is_known(rng, count, squared):
+    rows, packed = rng.normal(size=20), rng.normal(size=(12, WIDTH))
+    known, totals = rng.normal(size=(3, WIDTH)), rng.normal(size=3 * WIDTH)
+    expected, power = totals.copy(), 2 if squared else 1
+    for j in range(WIDTH):
+        parts = [abs(rows[5 + f] - packed[4 + f, j]) ** power for f in range(count)]
+        expected[40 + j] = math.fsum([totals[40 + j], known[1, j], 0.25, *parts])
+    differences_of(rows, 5, count, packed, 4 * WIDTH, known, WIDTH, 0.25, squared, totals, 40)
+    np.testing.assert_allclose(totals, expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="NumPy takes any array")
+def test_differences_refuse_arrays_with_gaps():
+    tile, gaps = np.ones(WIDTH), np.ones(2 * WIDTH)[::2]
+    with pytest.raises(numba.TypingError, match="C-contiguous"):
+        differences_of(tile, 0, 1, gaps, 0, tile, 0, 0.0, False, tile, 0)

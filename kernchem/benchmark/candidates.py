@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from kernchem.descriptors import (
 )
 from kernchem.errors import SettingError
 from kernchem.kernels import NAMED_KERNELS, Average, BestMatch, Gaussian, Laplacian, REMatch
-from kernchem.models import KRR, CompositionBaseline, DeltaLearner
+from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner
 from kernchem.models.recipes import RECIPES
 from kernchem.models.terms import TermProduct, Terms, TermSum, joined, kernel_for
 
@@ -36,10 +36,12 @@ __all__ = [
     "DEFAULT_DESCRIPTORS",
     "DESCRIPTORS",
     "KERNELS",
+    "MODELS",
     "RECOMMENDED",
     "STRUCTURE_KERNELS",
     "Candidate",
     "list_candidates",
+    "model_settings",
 ]
 
 #: Short name to descriptor.
@@ -74,6 +76,8 @@ STRUCTURE_KERNELS: dict[str, Callable[[], Kernel]] = {
 }
 #: Names of kernels; "auto" is the one that the descriptor recommends.
 KERNELS = ("auto", *NAMED_KERNELS, *STRUCTURE_KERNELS)
+#: Short name to regressor; the first one where nothing is said.
+MODELS: dict[str, Callable[..., Any]] = {"krr": KRR, "gpr": GPR}
 #: Name of what is recommended where accuracy is worth some time.
 RECOMMENDED = "composite"
 #: Label of a kernel that brings its own descriptors.
@@ -94,22 +98,61 @@ class Candidate:
     kernel: str
     parts: tuple[Descriptor | None, str | Kernel | Terms] | None = None
 
-    def estimator(self, baseline: Any = None, **settings: Any) -> Any:
+    def estimator(self, baseline: Any = None, model: str = "krr", **settings: Any) -> Any:
         """Return an unfitted estimator on structures; with a baseline it learns the difference.
 
-        ``settings`` are those of :class:`kernchem.KRR`; the reference has none.
+        ``model`` is a name of :data:`MODELS` and ``settings`` are those of its class, checked by
+        :func:`model_settings`; the reference has none.
         """
         if self.parts is None:
-            model: Any = CompositionBaseline()
+            made: Any = CompositionBaseline()
         else:
             descriptor, kernel = self.parts
             own = None if descriptor is None else clone(descriptor)
-            model = KRR(kernel, descriptor=own, **settings)
-        return model if baseline is None else DeltaLearner(model, baseline)
+            made = MODELS[model](kernel, descriptor=own, **settings)
+        return made if baseline is None else DeltaLearner(made, baseline)
 
     def describe(self) -> str:
         """Return all that distinguishes this candidate from others of the same labels."""
         return " ".join(f"{self.descriptor} {self.kernel} {self.parts!r}".split())
+
+
+def model_settings(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of :meth:`Candidate.estimator` for a regressor.
+
+    Parameters
+    ----------
+    model : str
+        Name of :data:`MODELS`.
+    given : mapping
+        Arguments of the regressor, in the words of :class:`kernchem.KRR`: ``alpha="loo"`` is "fit"
+        of :class:`kernchem.GPR`.
+
+    Returns
+    -------
+    dict
+        The arguments, and ``model`` where it is not "krr".
+
+    Raises
+    ------
+    SettingError
+        If there is no such regressor, or it lacks a setting that was given.
+    """
+    if not isinstance(model, str) or model not in MODELS:
+        raise SettingError(f"model {short(model)} is unknown; use {' or '.join(MODELS)}")
+    settings = dict(given)
+    if model == "krr":
+        if settings.get("alpha") == "fit":
+            raise SettingError("alpha 'fit' is a word of gpr; use a positive number or 'loo'")
+        return settings
+    if "criterion" in settings:
+        raise SettingError(
+            "criterion is a setting of krr; a gpr is chosen by the density of labels that are left "
+            "out: leave it away"
+        )
+    if settings.get("alpha") == "loo":
+        settings["alpha"] = "fit"
+    return {"model": model, **settings}
 
 
 def list_candidates(descriptors: Any, kernels: Any) -> list[Candidate]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernchem.benchmark.protocol import METRICS, Record
+from kernchem.benchmark.protocol import ERROR_BARS, METRICS, Record
 from kernchem.benchmark.run_folder import to_json, write_atomically
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LearningCurves"]
 
-_AVERAGED = (*METRICS, "loo_mae", "fit_seconds", "predict_seconds")
+_AVERAGED = (*METRICS, *ERROR_BARS, "loo_mae", "fit_seconds", "predict_seconds")
 _CURVE = ("mode", "descriptor", "kernel")
 
 
@@ -31,9 +31,11 @@ class LearningCurves:
     records : list of dict
         One per fit: ``repeat, n_train, n_test, mode`` ("direct" or "delta"), ``descriptor,
         kernel``; errors on the test set ``mae, rmse, p95`` (95th percentile of the absolute
-        errors), ``max_error`` in the unit of the target and ``r2``; ``loo_mae`` of the training
-        set; the chosen ``length_scale`` and ``alpha``; ``condition`` and ``jitter`` of the matrix;
-        ``fit_seconds, predict_seconds``; the reason of a ``failure``, and ``warnings``.
+        errors), ``max_error`` in the unit of the target and ``r2``; of a Gaussian process also
+        ``miscalibration_area, ence, coverage_90, sharpness, nll, crps, error_spearman``
+        (:mod:`kernchem.uncertainty`); ``loo_mae`` of the training set; the chosen ``length_scale``
+        and ``alpha``; ``condition`` and ``jitter`` of the matrix; ``fit_seconds,
+        predict_seconds``; the reason of a ``failure``, and ``warnings``.
     run : dict
         ``settings``, ``data`` (number of molecules, SHA-256), ``versions``, ``platform``,
         ``command`` and the time at which the run ``started``.
@@ -78,6 +80,7 @@ class LearningCurves:
             key = (*(record[name] for name in _CURVE), record["n_train"])
             groups.setdefault(key, []).append(record)
         curves = list(dict.fromkeys(key[:-1] for key in groups))
+        averaged = [name for name in _AVERAGED if self.records and name in self.records[0]]
         rows = []
         for key in sorted(
             groups, key=lambda key: (key[0] != "direct", curves.index(key[:-1]), key)
@@ -85,7 +88,7 @@ class LearningCurves:
             members = [record for record in groups[key] if record["failure"] is None]
             row: Record = dict(zip((*_CURVE, "n_train"), key, strict=True))
             row["n_repeats"] = len(members)
-            for name in _AVERAGED:
+            for name in averaged:
                 values = [record[name] for record in members if record[name] is not None]
                 row[name] = float(np.mean(values)) if values else None
                 row[f"{name}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None

@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernchem.benchmark.candidates import COMPOSITION, Candidate, list_candidates
+from kernchem.benchmark.candidates import (
+    COMPOSITION,
+    Candidate,
+    list_candidates,
+    model_settings,
+)
 from kernchem.benchmark.curves import LearningCurves
 from kernchem.benchmark.protocol import Protocol, Record, Task
 from kernchem.benchmark.run_folder import RunFolder, provenance
@@ -29,8 +34,9 @@ def learning_curves(
     baseline: str | None = None,
     descriptors: Any = None,
     kernels: Any = "auto",
+    model: str = "krr",
     alpha: Any = "loo",
-    criterion: Any = "mae",
+    criterion: Any = None,
     sizes: Any = None,
     repeats: int = 3,
     test_size: int | None = None,
@@ -43,9 +49,10 @@ def learning_curves(
     """Measure how the error of descriptors and kernels falls with the number of training molecules.
 
     Each repeat permutes the molecules; the end of the permutation tests, and all training sets are
-    beginnings of it, so that each holds the smaller ones. Every model is :class:`kernchem.KRR`,
-    which chooses its hyperparameters by leave-one-out inside the training set. A reference that
-    knows element counts only (``composition``) shows what any model must beat.
+    beginnings of it, so that each holds the smaller ones. Every model is :class:`kernchem.KRR` or
+    :class:`kernchem.GPR`, which chooses its hyperparameters by leave-one-out inside the training
+    set. A reference that knows element counts only (``composition``) shows what any model must
+    beat.
 
     Parameters
     ----------
@@ -66,10 +73,14 @@ def learning_curves(
         ``"gaussian"``, ``"laplacian"``, ``"auto"`` (what the descriptor recommends), or objects. Of
         features of atoms these names mean the sum over atoms; ``"average-gaussian"``,
         ``"rematch"`` and others are for such features only.
+    model : {"krr", "gpr"}, default "krr"
+        Regressor: :class:`kernchem.KRR`, or :class:`kernchem.GPR`, whose error bars are judged as
+        well.
     alpha : float or "loo", default "loo"
-        Regulariser of every :class:`kernchem.KRR`.
-    criterion : {"mae", "rmse"}, default "mae"
-        Leave-out error that every :class:`kernchem.KRR` makes small.
+        Regulariser of every model; "loo" is "fit" of :class:`kernchem.GPR`.
+    criterion : {"mae", "rmse"}, optional
+        Leave-out error that every :class:`kernchem.KRR` makes small, by default "mae"; not for
+        "gpr".
     sizes : sequence of int, optional
         Numbers of training molecules. By default 125, 250, 500 and 1000, with fewer than 1250
         molecules an eighth, a quarter, half and all of the four fifths that do not test.
@@ -126,7 +137,10 @@ def learning_curves(
     True
     """
     candidates = list_candidates(descriptors, kernels)
-    own = {"alpha": alpha, "criterion": criterion}
+    if criterion is None and model == "krr":
+        criterion = "mae"
+    given = {"alpha": alpha, "criterion": criterion}
+    own = model_settings(model, {name: value for name, value in given.items() if value is not None})
     structures, n_dropped = _labelled(as_structures(data), target, baseline)
     protocol = Protocol.checked(len(structures), sizes, test_size, repeats, seed)
     run: dict[str, Any] = {

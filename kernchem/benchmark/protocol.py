@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,17 @@ from kernchem.errors import (
     UnknownElementError,
 )
 from kernchem.structures import Structures
+from kernchem.uncertainty import uncertainty_report
 
-__all__ = ["METRICS", "Protocol", "Record", "Task", "error_metrics"]
+__all__ = [
+    "ERROR_BARS",
+    "METRICS",
+    "Protocol",
+    "Record",
+    "Task",
+    "error_bar_metrics",
+    "error_metrics",
+]
 
 Record = dict[str, Any]
 _Array = npt.NDArray[np.float64]
@@ -30,6 +39,16 @@ _Rows = npt.NDArray[np.int64]
 
 #: What :func:`error_metrics` returns, in the unit of the labels but for ``r2``.
 METRICS = ("mae", "rmse", "p95", "max_error", "r2")
+#: What :func:`error_bar_metrics` returns, and the names in a report.
+ERROR_BARS = {
+    "miscalibration_area": "miscalibration_area",
+    "ence": "ence",
+    "coverage_90": "coverage",
+    "sharpness": "sharpness",
+    "nll": "nll",
+    "crps": "crps",
+    "error_spearman": "error_spearman",
+}
 #: Default training sizes, where there are molecules enough.
 _SIZES = (125, 250, 500, 1000)
 #: At most so many molecules test by default.
@@ -136,24 +155,30 @@ class Protocol:
     ) -> Record:
         """Fit one model and return its record; a failed fit has the reason under ``failure``.
 
-        ``settings`` are those of :class:`kernchem.KRR`.
+        ``settings`` are those of :func:`kernchem.benchmark.candidates.model_settings`. Records of
+        a "gpr" have :data:`ERROR_BARS` as well, which are None for the reference.
         """
         train_rows, test_rows = self.split(task.repeat, task.n_train)
         train, test = data[train_rows], data[test_rows]
-        model = task.candidate.estimator(
-            baseline if task.mode == "delta" else None, **(settings or {})
-        )
-        record = _empty_record(task, self.test_size)
+        own = dict(settings or {})
+        model = task.candidate.estimator(baseline if task.mode == "delta" else None, **own)
+        bars = ERROR_BARS if own.get("model") == "gpr" else ()
+        record = _empty_record(task, self.test_size, (*METRICS, *bars))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", KernchemWarning)
             try:
                 start = time.perf_counter()
                 model.fit(train, train[target])
                 fitted = time.perf_counter()
-                predicted = model.predict(test)
+                if bars and task.candidate.parts is not None:
+                    predicted, std = model.predict(test, return_std=True)
+                else:
+                    predicted, std = model.predict(test), None
                 record["predict_seconds"] = time.perf_counter() - fitted
                 record["fit_seconds"] = fitted - start
                 record |= error_metrics(test[target], predicted)
+                if std is not None:
+                    record |= error_bar_metrics(test[target], predicted, std)
                 record |= _choices(model)
             except _FAILURES as error:
                 record["failure"] = str(error)
@@ -194,7 +219,30 @@ def error_metrics(y: _Array, predicted: _Array) -> dict[str, float | None]:
     }
 
 
-def _empty_record(task: Task, n_test: int) -> Record:
+def error_bar_metrics(y: _Array, predicted: _Array, std: _Array) -> dict[str, float | None]:
+    """Return how well standard deviations describe the errors of predictions.
+
+    Parameters
+    ----------
+    y : array (n,)
+        Labels.
+    predicted : array (n,)
+        Predictions in the same unit.
+    std : array (n,)
+        Their standard deviations.
+
+    Returns
+    -------
+    dict
+        ``miscalibration_area``, ``ence``, ``coverage_90`` (of Gaussian intervals of 90 %),
+        ``sharpness`` and ``crps`` in the unit of the labels, ``nll``, and ``error_spearman``;
+        see :func:`kernchem.uncertainty.uncertainty_report`.
+    """
+    report = uncertainty_report(y, predicted, std, coverage=0.9).to_dict()
+    return {name: _number(report[found]) for name, found in ERROR_BARS.items()}
+
+
+def _empty_record(task: Task, n_test: int, metrics: Sequence[str]) -> Record:
     """Return a record with every key, so that all have the same."""
     return {
         "repeat": task.repeat,
@@ -203,7 +251,7 @@ def _empty_record(task: Task, n_test: int) -> Record:
         "mode": task.mode,
         "descriptor": task.candidate.descriptor,
         "kernel": task.candidate.kernel,
-        **dict.fromkeys(METRICS),
+        **dict.fromkeys(metrics),
         **dict.fromkeys(("loo_mae", "length_scale", "alpha", "condition", "jitter")),
         **dict.fromkeys(("fit_seconds", "predict_seconds", "failure")),
         "warnings": [],

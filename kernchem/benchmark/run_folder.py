@@ -29,6 +29,8 @@ _FILES = (
     "learning_curves.png",
     "learning_curves.svg",
 )
+#: Settings that are written down only where they differ from these.
+_DEFAULTS = {"model": "krr"}
 _CURE = "add --overwrite (overwrite=True) to start afresh, or name another folder with --out (out=)"
 
 
@@ -151,10 +153,11 @@ def _line(record: Record) -> str:
 
 def _differences(earlier: dict[str, Any], run: dict[str, Any]) -> list[str]:
     """Return what identifies a run and differs, as it is told to the user."""
+    was = {**_DEFAULTS, **earlier["settings"]}
     told = [
-        f"{name} was {earlier['settings'].get(name)!r} and is now {value!r}"
-        for name, value in json.loads(json.dumps(run["settings"])).items()
-        if earlier["settings"].get(name) != value
+        f"{name} was {was.get(name)!r} and is now {value!r}"
+        for name, value in {**_DEFAULTS, **json.loads(json.dumps(run["settings"]))}.items()
+        if was.get(name) != value
     ]
     if earlier["data"]["sha256"] != run["data"]["sha256"]:
         told.append("the molecules or their labels are not the same")

@@ -13,7 +13,7 @@ from sklearn.gaussian_process.kernels import Kernel
 
 from kernchem import descriptors, kernels
 from kernchem._validation import is_positive, short
-from kernchem.benchmark.candidates import DESCRIPTORS, STRUCTURE_KERNELS
+from kernchem.benchmark.candidates import DESCRIPTORS, STRUCTURE_KERNELS, model_settings
 from kernchem.descriptors import Descriptor
 from kernchem.errors import SettingError
 from kernchem.kernels import NAMED_KERNELS, Gaussian, StructureKernel
@@ -23,7 +23,8 @@ from kernchem.models.terms import Term, TermProduct, Terms, TermSum, joined, ker
 __all__ = ["ModelSettings", "read_settings"]
 
 #: Keys of the file itself.
-_TOP = ("descriptor", "kernel", "term", "alpha", "criterion")
+_REGRESSOR = ("alpha", "criterion", "model")
+_TOP = ("descriptor", "kernel", "term", *_REGRESSOR)
 _TERM = ("descriptor", "kernel", "weight", "width")
 _PRODUCT = ("factors", "weight")
 _CRITERIA = ("mae", "rmse")
@@ -41,20 +42,23 @@ class ModelSettings:
         Object, or the name of a recipe.
     kernel : kernel or str
         Object, or "auto": what the descriptor recommends, or what terms bring along.
-    alpha : float or "loo" or None
-        Regulariser of :class:`kernchem.KRR`; None where the file says nothing.
+    alpha : float or "loo" or "fit" or None
+        Regulariser; None where the file says nothing.
     criterion : {"mae", "rmse"} or None
         Error that :class:`kernchem.KRR` makes small; None where the file says nothing.
+    model : {"krr", "gpr"} or None
+        Regressor; None where the file says nothing.
     """
 
     descriptor: Descriptor | Terms | str
     kernel: Kernel | str = "auto"
     alpha: Any = None
     criterion: Any = None
+    model: Any = None
 
     def estimator_settings(self) -> dict[str, Any]:
-        """Return the arguments of :class:`kernchem.KRR` that the file gives."""
-        given = {"alpha": self.alpha, "criterion": self.criterion}
+        """Return the regressor and its arguments that the file gives, by name."""
+        given = {"model": self.model, "alpha": self.alpha, "criterion": self.criterion}
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -65,7 +69,7 @@ def read_settings(path: str | os.PathLike[str]) -> ModelSettings:
     ----------
     path : path
         File with the tables ``[descriptor]`` and ``[kernel]``, or one ``[[term]]`` for each term
-        of a sum, and with ``alpha`` and ``criterion`` before them.
+        of a sum, and with ``model``, ``alpha`` and ``criterion`` before them.
 
     Returns
     -------
@@ -93,17 +97,25 @@ def read_settings(path: str | os.PathLike[str]) -> ModelSettings:
 
 def _settings(content: dict[str, Any]) -> ModelSettings:
     _require_known(content, _TOP, "")
-    alpha, criterion = content.get("alpha"), content.get("criterion")
-    if not (alpha in (None, "loo") or is_positive(alpha)):
+    given = {name: content[name] for name in _REGRESSOR if name in content}
+    alpha, criterion = given.get("alpha"), given.get("criterion")
+    if not (alpha in (None, "loo", "fit") or is_positive(alpha)):
         raise SettingError(f"alpha = {short(alpha)}; use a positive number or 'loo'")
     if criterion is not None and criterion not in _CRITERIA:
         raise SettingError(f"criterion = {short(criterion)}; use one of {', '.join(_CRITERIA)}")
+    if "model" in given:
+        model_settings(given["model"], {n: v for n, v in given.items() if n != "model"})
+    return ModelSettings(*_parts(content), **given)
+
+
+def _parts(content: dict[str, Any]) -> tuple[Any, Kernel | str]:
+    """Return descriptor, terms or the name of a recipe, and the kernel."""
     if "term" in content:
         if "descriptor" in content or "kernel" in content:
             raise SettingError(
                 "[[term]] excludes [descriptor] and [kernel]; give each term its own"
             )
-        return ModelSettings(_sum(content["term"]), "auto", alpha, criterion)
+        return _sum(content["term"]), "auto"
     if "descriptor" not in content:
         raise SettingError("there is neither a table [descriptor] nor [[term]]; give one of them")
     name = _name_of(content["descriptor"], "descriptor")
@@ -111,11 +123,11 @@ def _settings(content: dict[str, Any]) -> ModelSettings:
         _require_known(_arguments(content["descriptor"]), (), f"descriptor {name}")
         if "kernel" in content:
             raise SettingError(f"kernel: descriptor {name} brings its own; leave it out")
-        return ModelSettings(name, "auto", alpha, criterion)
+        return name, "auto"
     descriptor = _descriptor(content["descriptor"], "descriptor", tuple(RECIPES))
     kernel = _kernel(content.get("kernel", "auto"), "kernel")
     _suited(descriptor, kernel, "kernel")
-    return ModelSettings(descriptor, kernel, alpha, criterion)
+    return descriptor, kernel
 
 
 def _sum(tables: Any) -> TermSum:

@@ -51,6 +51,12 @@ __all__ = ["benchmark"]
     "up to some thousand molecules.",
 )
 @click.option(
+    "--model",
+    metavar="krr|gpr",
+    help="Kernel ridge regression, or a Gaussian process, whose error bars are judged as well.  "
+    "[default: that of --settings, or krr]",
+)
+@click.option(
     "--settings",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.toml",
@@ -96,6 +102,7 @@ def benchmark(
     unit: str | None,
     descriptors: str | None,
     best: bool,
+    model: str | None,
     settings: Path | None,
     kernels: str | None,
     sizes: str | None,
@@ -108,9 +115,9 @@ def benchmark(
 ) -> None:
     """Measure learning curves: the error over the number of training molecules.
 
-    Each descriptor is tried with kernel ridge regression, on the target itself and on its
-    difference to the baseline. Without options this takes about a minute, on molecules that come
-    with kernchem.
+    Each descriptor is tried with kernel ridge regression or a Gaussian process, on the target
+    itself and on its difference to the baseline. Without options this takes about a minute, on
+    molecules that come with kernchem.
     """
     from kernchem.benchmark import learning_curves
     from kernchem.cli.tables import print_tables
@@ -118,6 +125,8 @@ def benchmark(
     if no_delta and baseline is not None:
         raise SettingError("--no-delta and --baseline exclude each other; leave one out")
     compared = _compared(descriptors, kernels, settings, best=best)
+    if model is not None:
+        compared["model"] = model
     data, target, own_baseline, unit = _load(dataset, target, unit)
     try:
         curves = learning_curves(

@@ -14,6 +14,8 @@ __all__ = ["check_memory", "free_memory", "largest_training_set"]
 #: Up to this many molecules the search for hyperparameters holds a matrix of distances as well.
 _SEARCHED = 8000
 _BYTES = 8
+#: Matrices that the fit of a Gaussian process holds at its peak: 3.2 are seen with 6000 samples.
+_OF_PROCESS = 4
 
 
 def free_memory() -> int | None:
@@ -34,26 +36,32 @@ def free_memory() -> int | None:
     return min(found, default=None)
 
 
-def largest_training_set(free: int) -> int:
+def largest_training_set(free: int, model: str = "krr") -> int:
     """Return how many molecules a model can be fitted on in ``free`` bytes."""
     numbers = free // _BYTES
+    if model == "gpr":
+        return math.isqrt(numbers // _OF_PROCESS)
     if numbers < 2 * _SEARCHED**2:
         return math.isqrt(numbers // 2)
     return math.isqrt(numbers - _SEARCHED**2)
 
 
-def check_memory(n: int, free: int | None, cure: str, *, more: bool = False) -> None:
+def check_memory(
+    n: int, free: int | None, cure: str, *, more: bool = False, model: str = "krr"
+) -> None:
     """Raise if the kernel matrix of ``n`` molecules does not fit into ``free`` bytes.
 
-    ``more`` says that there are more molecules than the ``n`` that were counted.
+    A "gpr" needs it several times. ``more`` says that there are more molecules than the ``n`` that
+    were counted.
     """
-    if free is None or n <= largest_training_set(free):
+    if free is None or n <= largest_training_set(free, model):
         return
-    most = largest_training_set(free)
+    most = largest_training_set(free, model)
+    matrices = f"{_OF_PROCESS} kernel matrices" if model == "gpr" else "a kernel matrix"
     # Two leading digits.
     step = 10 ** max(len(str(most)) - 2, 0)
     raise SettingError(
-        f"{'more than ' if more else ''}{n} training molecules need a kernel matrix of "
+        f"{'more than ' if more else ''}{n} training molecules need {matrices} of "
         f"{_BYTES * n**2 / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free, enough for "
         f"about {most} molecules; {cure} --n-train {most // step * step}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import numpy as np
@@ -25,7 +26,7 @@ _IDENTIFIERS = ("name", "id", "smiles")
 
 
 class Writer(Protocol):
-    """Takes predictions batch by batch."""
+    """Takes predictions batch by batch, one column for each name."""
 
     def write(
         self, batch: Structures, first: int, predicted: _Array, reference: _Array | None
@@ -37,19 +38,19 @@ class CsvWriter:
     """One line per molecule; the first batch decides which columns there are.
 
     Columns: ``index``, ``formula``, those of ``name``, ``id`` and ``smiles`` that the molecules
-    carry, the prediction, and where there are references ``reference`` and ``residual`` (reference
-    minus prediction). A cell is empty where a number is missing.
+    carry, the prediction and its error bars, and where there are references ``reference`` and
+    ``residual`` (reference minus prediction). A cell is empty where a number is missing.
 
     Parameters
     ----------
     stream : text file
         Where to write.
-    name : str
-        Heading of the predictions.
+    names : sequence of str
+        Headings of the predictions and of what comes with them.
     """
 
-    def __init__(self, stream: TextIO, name: str) -> None:
-        self._stream, self._name = stream, name
+    def __init__(self, stream: TextIO, names: Sequence[str]) -> None:
+        self._stream, self._names = stream, names
         self._writer = csv.writer(stream, lineterminator="\n")
         self._identifiers: list[str] | None = None
         self._compared = False
@@ -64,10 +65,10 @@ class CsvWriter:
         for k, molecule in enumerate(batch):
             row: list[Any] = [first + k, molecule.formula]
             row += [molecule.properties.get(name, "") for name in self._identifiers or ()]
-            row.append(_cell(predicted[k]))
+            row += map(_cell, predicted[k])
             if self._compared:
                 truth = (missing if reference is None else reference)[k]
-                row += [_cell(truth), _cell(truth - predicted[k])]
+                row += [_cell(truth), _cell(truth - predicted[k, 0])]
             self._writer.writerow(row)
         self._stream.flush()
 
@@ -76,26 +77,28 @@ class CsvWriter:
             name for name in _IDENTIFIERS if name in set(batch.properties) - batch.per_atom
         ]
         self._compared = compared
-        header = ["index", "formula", *self._identifiers, self._name]
+        header = ["index", "formula", *self._identifiers, *self._names]
         header += ["reference", "residual"] if compared else []
         if len(set(header)) < len(header):
-            raise SettingError(f"--name {self._name}: another column has this name; choose another")
+            raise SettingError(
+                f"--name {self._names[0]}: another column has this name; choose another"
+            )
         self._writer.writerow(header)
 
 
 class XyzWriter:
-    """The molecules as they came, with the prediction as one more property.
+    """The molecules as they came, with the prediction and its error bars as further properties.
 
     Parameters
     ----------
     stream : text file
         Where to write.
-    name : str
-        Name of the property.
+    names : sequence of str
+        Names of the properties.
     """
 
-    def __init__(self, stream: TextIO, name: str) -> None:
-        self._stream, self._name = stream, name
+    def __init__(self, stream: TextIO, names: Sequence[str]) -> None:
+        self._stream, self._names = stream, names
 
     def write(
         self, batch: Structures, first: int, predicted: _Array, reference: _Array | None
@@ -103,14 +106,15 @@ class XyzWriter:
         """Write a batch whose first molecule has the index ``first`` in the input."""
         from ase.io.extxyz import write_xyz
 
-        if self._name in batch.properties:
-            raise SettingError(
-                f"the molecules carry a property {self._name!r} already; choose another name for "
-                "the predictions with --name"
-            )
-        for molecule, value in zip(batch, predicted, strict=True):
+        for name in self._names:
+            if name in batch.properties:
+                raise SettingError(
+                    f"the molecules carry a property {name!r} already; choose another name for the "
+                    "predictions with --name"
+                )
+        for molecule, values in zip(batch, predicted, strict=True):
             atoms = _atoms(molecule)
-            atoms.info[self._name] = float(value)
+            atoms.info.update(zip(self._names, map(float, values), strict=True))
             write_xyz(self._stream, atoms)
 
 

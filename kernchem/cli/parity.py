@@ -98,7 +98,14 @@ def check_folder(path: Path) -> None:
 
 
 def write_parity(
-    path: Path, reference: _Array, predicted: _Array, *, title: str, label: str, unit: str | None
+    path: Path,
+    reference: _Array,
+    predicted: _Array,
+    *,
+    title: str,
+    label: str,
+    unit: str | None,
+    intervals: tuple[_Array, _Array] | None = None,
 ) -> None:
     """Write predictions over references, and their residuals, in the format of the suffix.
 
@@ -114,6 +121,8 @@ def write_parity(
         Name of the property, for the axes.
     unit : str or None
         Unit of both.
+    intervals : tuple of two arrays (n,), optional
+        Lower and upper ends, drawn as bars where the points are drawn one by one.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -124,7 +133,8 @@ def write_parity(
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(1.35, 1.0))
     in_unit = f" / {unit}" if unit else ""
-    _draw_pairs(left, reference[known], predicted[known])
+    bars = None if intervals is None else (intervals[0][known], intervals[1][known])
+    _draw_pairs(left, reference[known], predicted[known], bars)
     left.set_xlabel(f"{label}, reference{in_unit}")
     left.set_ylabel(f"{label}, predicted{in_unit}")
     left.set_title(title, fontsize="medium", loc="left")
@@ -141,13 +151,21 @@ def write_parity(
         figure.savefig(path, dpi=160, metadata=dates.get(suffix))
 
 
-def _draw_pairs(ax: Axes, reference: _Array, predicted: _Array) -> None:
-    if len(reference) > _DRAWN_AS_POINTS:
-        drawn = ax.hexbin(reference, predicted, gridsize=70, bins="log", mincnt=1, cmap="viridis")
-        ax.figure.colorbar(drawn, ax=ax, label="molecules")
-    else:
-        ax.plot(reference, predicted, ".", color=_COLOUR, markersize=4, alpha=0.6, mew=0)
+def _draw_pairs(
+    ax: Axes, reference: _Array, predicted: _Array, bars: tuple[_Array, _Array] | None
+) -> None:
     ends = np.concatenate([reference, predicted])
+    if len(reference) > _DRAWN_AS_POINTS:
+        counts = ax.hexbin(reference, predicted, gridsize=70, bins="log", mincnt=1, cmap="viridis")
+        ax.figure.colorbar(counts, ax=ax, label="molecules")
+    else:
+        if bars is not None:
+            # An interval without an end is not drawn.
+            drawn = np.isfinite(bars).all(axis=0)
+            lower, upper = bars[0][drawn], bars[1][drawn]
+            ax.vlines(reference[drawn], lower, upper, color=_COLOUR, linewidth=0.7, alpha=0.35)
+            ends = np.concatenate([ends, lower, upper])
+        ax.plot(reference, predicted, ".", color=_COLOUR, markersize=4, alpha=0.6, mew=0)
     low, high = (float(ends.min()), float(ends.max())) if len(ends) else (0.0, 1.0)
     margin = 0.03 * (high - low) or 0.5
     limits = (low - margin, high + margin)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem._validation import is_whole
+from kernchem.cli.error_bars import METHODS, Intervals, Predictor, percent
 from kernchem.cli.inputs import property_column, stream
 from kernchem.cli.outputs import CsvWriter, Writer, XyzWriter
 from kernchem.cli.parity import ErrorSums, check_figure, check_folder, write_parity
@@ -50,10 +51,22 @@ _DRAWN = 100_000
     "--name", metavar="PROPERTY", help="Name of the predictions.  [default: predicted_<target>]"
 )
 @click.option(
+    "--coverage",
+    type=float,
+    metavar="P",
+    help="Probability of the intervals that a model with error bars predicts.  [default: 0.9]",
+)
+@click.option(
+    "--method",
+    metavar="NAME",
+    help=f"Kind of these intervals: {', '.join(METHODS)}.  [default: {METHODS[0]}]",
+)
+@click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Figure of predictions over references, where FILE carries the target.",
+    help="Figure of predictions over references, where FILE carries the target; with intervals "
+    "where there are any.",
 )
 @click.option(
     "--batch", type=int, default=1000, show_default=True, help="Molecules in memory at a time."
@@ -68,6 +81,8 @@ def predict(
     file: str,
     out: Path | None,
     name: str | None,
+    coverage: float | None,
+    method: str | None,
     plot: Path | None,
     batch: int,
     skip_bad: bool,
@@ -77,6 +92,9 @@ def predict(
 
     FILE is a file or folder of structures that kernchem.read understands, or the name of a dataset.
     It is read piece by piece and may be larger than the memory.
+
+    A model with error bars (kernchem train --model gpr) also gives the standard deviation of each
+    label and an interval that holds it, as PROPERTY_std, PROPERTY_lower and PROPERTY_upper.
     """
     from kernchem.benchmark.run_folder import write_atomically
 
@@ -88,7 +106,16 @@ def predict(
         check_folder(out)
     if plot is not None:
         check_figure(plot)
-    run = _Run(model, file, name, batch, skip_bad=skip_bad, drawn=0 if plot is None else _DRAWN)
+    run = _Run(
+        model,
+        file,
+        name,
+        batch,
+        coverage=coverage,
+        method=method,
+        skip_bad=skip_bad,
+        drawn=0 if plot is None else _DRAWN,
+    )
     with interruptible(context):
         if out is None:
             run.write(CsvWriter, sys.stdout, lambda _: None)
@@ -105,23 +132,34 @@ class _Run:
     """Predictions for one file: what is written, counted and compared on the way."""
 
     def __init__(
-        self, model: Path, file: str, name: str | None, batch: int, *, skip_bad: bool, drawn: int
+        self,
+        model: Path,
+        file: str,
+        name: str | None,
+        batch: int,
+        *,
+        coverage: float | None,
+        method: str | None,
+        skip_bad: bool,
+        drawn: int,
     ) -> None:
         from kernchem.model_files import load
 
-        self._model: Any = load(model)
-        info = self._model.model_info_
+        loaded: Any = load(model)
+        info = loaded.model_info_
         if not info.elements or info.n_targets != 1:
             raise SettingError(
                 f"{model}: a model of {info.n_targets} values on "
                 f"{'molecules' if info.elements else 'arrays'}; this command takes models of one "
                 "value on molecules, use others in Python with kernchem.load"
             )
+        self._predictor = Predictor(loaded, str(model), coverage, method)
         self._target, self._unit = info.target, info.unit
-        self._name = name or (f"predicted_{self._target}" if self._target else "prediction")
+        name = name or (f"predicted_{self._target}" if self._target else "prediction")
+        self._names = self._predictor.names(name)
         self._file, self._skip_bad = file, skip_bad
         self._molecules = stream(file, self._target, self._unit, batch=batch)
-        self._errors = ErrorSums()
+        self._errors, self._intervals = ErrorSums(), Intervals()
         self._points = Reservoir(drawn, seed=0) if drawn else None
         self._n = 0
         self._refused: Counter[str] = Counter()
@@ -134,15 +172,17 @@ class _Run:
 
     def write(self, make: Callable[..., Writer], text: Any, advance: Callable[[int], None]) -> None:
         """Predict everything and write it to a text file, batch by batch."""
-        writer = make(text, self._name)
+        writer = make(text, self._names)
         for batch in self._molecules.batches:
             predicted = self._predict(batch, self._n)
             reference = None
             if self._target is not None and self._target in batch.properties:
                 reference = property_column(batch, self._target)
-                self._errors.add(reference, predicted)
+                self._errors.add(reference, predicted[:, 0])
+                if self._predictor.has_bars:
+                    self._intervals.add(reference, predicted[:, 2], predicted[:, 3])
                 if self._points is not None:
-                    known = np.isfinite(reference) & np.isfinite(predicted)
+                    known = np.isfinite(reference) & np.isfinite(predicted[:, 0])
                     self._points.add(known, reference, predicted)
             writer.write(batch, self._n, predicted, reference)
             self._n += len(batch)
@@ -151,7 +191,7 @@ class _Run:
     def _predict(self, batch: Structures, first: int) -> _Array:
         """Return predictions; NaN for molecules that the model refuses, if they are skipped."""
         try:
-            return np.reshape(self._model.predict(batch), len(batch))
+            return self._predictor.predict(batch)
         except KernchemError as error:
             if len(batch) > 1:
                 half = len(batch) // 2
@@ -162,7 +202,7 @@ class _Run:
                 raise type(error)(f"{self._file}: {told}") from None
             self._first_refusal = self._first_refusal or told
             self._refused[type(error).__name__] += 1
-            return np.full(1, np.nan)
+            return np.full((1, len(self._names)), np.nan)
 
     def plot(self, path: Path) -> None:
         """Write the figure of predictions over references."""
@@ -180,11 +220,21 @@ class _Run:
             title += f" {self._unit}"
         if len(reference) < self._errors.n:
             title += f" ({len(reference)} drawn)"
+        intervals = None
+        if self._predictor.has_bars:
+            intervals = predicted[:, 2], predicted[:, 3]
+            title += f"; {percent(self._predictor.coverage)} intervals"
         label, unit = self._target, self._unit
         write_atomically(
             path,
             lambda temporary: write_parity(
-                temporary, reference, predicted, title=title, label=label, unit=unit
+                temporary,
+                reference,
+                predicted[:, 0],
+                title=title,
+                label=label,
+                unit=unit,
+                intervals=intervals,
             ),
         )
 
@@ -198,6 +248,9 @@ class _Run:
         if self._errors.n:
             described = self._errors.describe(self._unit)
             click.echo(f"{self._target}, {self._errors.n} references: {described}", err=True)
+        if self._intervals.n:
+            described = self._intervals.describe(self._predictor.coverage)
+            click.echo(f"{self._target}, {described}", err=True)
 
 
 def _with_index(message: str, index: int, formula: str) -> str:

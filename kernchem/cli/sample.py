@@ -100,13 +100,14 @@ def draw(
     seed: int,
     skip_missing: bool,
     advance: Callable[[int], None],
+    model: str = "krr",
 ) -> Sample:
     """Return the molecules of ``source``, or ``n_train`` of them drawn at random.
 
     Raises
     ------
     SettingError
-        If there are fewer molecules than ``n_train``, or more than the memory takes.
+        If there are fewer molecules than ``n_train``, or more than the memory takes for ``model``.
     PropertyError
         If target or baseline is missing.
     """
@@ -115,7 +116,7 @@ def draw(
             raise SettingError(f"{name} {short(number)} is no whole number from {least} on")
     free = free_memory()
     if n_train is not None:
-        check_memory(n_train, free, "use")
+        check_memory(n_train, free, "use", model=model)
     molecules = stream(source, target, unit)
     if molecules.target is None:
         known = own_properties(next(molecules.batches))
@@ -130,7 +131,7 @@ def draw(
         reservoir.add(complete, _bare(batch, baseline), labels, index)
         n_read += len(batch)
         if n_train is None:
-            check_memory(reservoir.n_held, free, "draw some of them with", more=True)
+            check_memory(reservoir.n_held, free, "draw some of them with", more=True, model=model)
         advance(n_read)
     missing.check(source, batch, skip=skip_missing)
     pieces = reservoir.pieces()

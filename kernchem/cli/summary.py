@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 
+from kernchem.cli.error_bars import Intervals, percent
 from kernchem.cli.inputs import property_column
 from kernchem.cli.parity import ErrorSums, write_parity
 from kernchem.elements import symbol
@@ -22,6 +24,8 @@ _Array = npt.NDArray[np.float64]
 
 #: Molecules with the largest errors that are listed.
 _WORST = 5
+#: Probability of the intervals.
+_COVERAGE = 0.9
 #: Singular values below this fraction of the largest one are dependencies among columns.
 _RANK = 1e-10
 #: A row of higher leverage alone determines a direction of the fit.
@@ -33,7 +37,7 @@ class Summary:
 
     Parameters
     ----------
-    model : KRR or DeltaLearner
+    model : KRR, GPR or DeltaLearner
         Fitted. Of a DeltaLearner offsets and slopes stay as they are while a molecule is left out.
     sample : Sample
         What it was fitted on.
@@ -46,6 +50,12 @@ class Summary:
         self._inner = getattr(model, "model_", model)
         self._residuals: _Array = self._inner.loo_residuals_
         self._baselines = model._baseline_names() if hasattr(model, "model_") else []
+        #: Ends of Gaussian intervals for labels that were left out, of a model with error bars.
+        self._intervals: tuple[_Array, _Array] | None = None
+        if hasattr(self._inner, "loo_std_"):
+            left_out = sample.labels - self._residuals
+            half = float(ndtri(0.5 + 0.5 * _COVERAGE)) * self._inner.loo_std_
+            self._intervals = left_out - half, left_out + half
 
     def plot(self, path: Path) -> None:
         """Write the leave-one-out predictions over the labels."""
@@ -55,6 +65,8 @@ class Summary:
         title = f"leave-one-out, {len(labels)} molecules: MAE {self._errors().mae:.3g}"
         if sample.unit:
             title += f" {sample.unit}"
+        if self._intervals is not None:
+            title += f"; {percent(_COVERAGE)} intervals"
         write_atomically(
             path,
             lambda temporary: write_parity(
@@ -64,6 +76,7 @@ class Summary:
                 title=title,
                 label=sample.target,
                 unit=sample.unit,
+                intervals=self._intervals,
             ),
         )
 
@@ -88,13 +101,19 @@ class Summary:
             ("elements", " ".join(symbol(number) for number in sample.structures.elements)),
             ("descriptor", f"{self._name}, {widths} features"),
             ("kernel", f"{inner.kernel_}{chosen}"),
-            ("alpha", f"{inner.alpha_:.3g}{chosen if inner.alpha == 'loo' else ''}"),
+            ("alpha", f"{inner.alpha_:.3g}{chosen if inner.alpha in ('loo', 'fit') else ''}"),
+            *self._process(),
         ]
         if self._baselines:
             slopes = zip(self._baselines, self._model.slope_, strict=True)
             terms = " + ".join(f"{slope:.4g} * {name}" for name, slope in slopes)
             lines.append(("baseline", f"{terms} (fixed while molecules are left out)"))
         lines.append(("leave-one-out", self._errors().describe(sample.unit)))
+        if self._intervals is not None:
+            inside = Intervals()
+            inside.add(sample.labels, *self._intervals)
+            if inside.n:
+                lines.append(("", inside.describe(_COVERAGE)))
         alone = "element counts" + (" and baseline" if self._baselines else "")
         reference = ErrorSums()
         own = reference_residuals(sample, self._baselines)
@@ -102,6 +121,18 @@ class Summary:
         of = f" {sample.unit}" if sample.unit else ""
         lines.append(("reference", f"{alone} alone: MAE {reference.mae:.4g}{of}, leave-one-out"))
         return lines
+
+    def _process(self) -> list[tuple[str, str]]:
+        """Return noise and amplitude of a Gaussian process."""
+        if self._intervals is None:
+            return []
+        unit, inner = self._sample.unit, self._inner
+        noise = float(np.sqrt(inner.amplitude_ * inner._posterior.noise))
+        of, squared = (f" {unit}", f" ({unit})^2") if unit else ("", "")
+        return [
+            ("noise", f"{noise:.3g}{of}, standard deviation"),
+            ("amplitude", f"{inner.amplitude_:.3g}{squared}"),
+        ]
 
     def _descriptors(self) -> tuple[Any, ...]:
         """Return the fitted descriptors, of terms several."""

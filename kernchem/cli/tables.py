@@ -13,15 +13,26 @@ if TYPE_CHECKING:
 
 __all__ = ["print_tables"]
 
-#: Columns of the second table: key, heading, whether it is in the unit of the target.
-_DETAILS = (
-    ("rmse", "RMSE", True),
-    ("p95", "95 %", True),
-    ("max_error", "max", True),
-    ("loo_mae", "LOO", True),
-    ("r2", "R2", False),
-    ("fit_seconds", "fit/s", False),
-    ("predict_seconds", "pred/s", False),
+_Columns = tuple[tuple[str, str, int | None], ...]
+#: Columns of the second table: key, heading, decimals; None for numbers in the unit of the target.
+_DETAILS: _Columns = (
+    ("rmse", "RMSE", None),
+    ("p95", "95 %", None),
+    ("max_error", "max", None),
+    ("loo_mae", "LOO", None),
+    ("r2", "R2", 4),
+    ("fit_seconds", "fit/s", 3),
+    ("predict_seconds", "pred/s", 3),
+)
+#: Columns of the table of error bars.
+_ERROR_BARS: _Columns = (
+    ("miscalibration_area", "miscal", 3),
+    ("ence", "ENCE", 3),
+    ("coverage_90", "in 90 %", 3),
+    ("error_spearman", "Spearman", 3),
+    ("nll", "NLL", 3),
+    ("crps", "CRPS", None),
+    ("sharpness", "sharp", None),
 )
 #: The tables of the packaged molecules fit into this width; none is folded or shortened to less.
 _WIDTH = 80
@@ -30,7 +41,10 @@ _LOG_WIDTH = 120
 
 
 def print_tables(curves: LearningCurves) -> None:
-    """Print errors at all sizes, then everything else at the largest one, then the notes."""
+    """Print errors at all sizes, then everything else at the largest one, then the notes.
+
+    Everything else is error bars, where the models have them, and the rest.
+    """
     from rich.console import Console
 
     console = Console()
@@ -59,7 +73,13 @@ def print_tables(curves: LearningCurves) -> None:
         )
     for mode in modes:
         own = [row for row in rows if row["mode"] == mode and row["n_train"] == sizes[-1]]
-        show(f"{titles[mode]}: the rest at N = {sizes[-1]}, errors{unit}", _details(own))
+        barred = [row for row in own if row.get("crps") is not None]
+        if barred:
+            show(
+                f"{titles[mode]}: error bars at N = {sizes[-1]}, CRPS and sharpness{unit}",
+                _details(barred, _ERROR_BARS),
+            )
+        show(f"{titles[mode]}: the rest at N = {sizes[-1]}, errors{unit}", _details(own, _DETAILS))
     console.print()
     for note in curves.notes():
         console.print(f"Note: {note}")
@@ -78,13 +98,15 @@ def _errors(rows: list[dict[str, Any]], sizes: Sequence[int], repeats: int, sign
     return table
 
 
-def _details(rows: list[dict[str, Any]]) -> Table:
-    table = _table([heading for _, heading, _ in _DETAILS])
-    decimals = _decimals(row[key] for row in rows for key, _, own_unit in _DETAILS if own_unit)
+def _details(rows: list[dict[str, Any]], columns: _Columns) -> Table:
+    table = _table([heading for _, heading, _ in columns])
+    in_unit = _decimals(
+        row[key] for row in rows for key, _, decimals in columns if decimals is None
+    )
     for row in rows:
         numbers = [
-            _number(row[key], decimals if own_unit else 4 if key == "r2" else 3)
-            for key, _, own_unit in _DETAILS
+            _number(row[key], in_unit if decimals is None else decimals)
+            for key, _, decimals in columns
         ]
         table.add_row(row["descriptor"], row["kernel"] or "-", *numbers)
     return table

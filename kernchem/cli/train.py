@@ -47,6 +47,12 @@ __all__ = ["train"]
     "has its own.  [default: auto]",
 )
 @click.option(
+    "--model",
+    metavar="krr|gpr",
+    help="Kernel ridge regression, or a Gaussian process, which predicts error bars.  [default: "
+    "that of --settings, or krr]",
+)
+@click.option(
     "--settings",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.toml",
@@ -57,7 +63,8 @@ __all__ = ["train"]
     "--alpha",
     metavar="NUMBER",
     help="Regulariser relative to the kernel's mean diagonal; loo chooses it by the leave-one-out "
-    "error.  [default: that of --settings, or loo]",
+    "error; for gpr, where it is the noise, by the density of labels that are left out.  "
+    "[default: that of --settings, or loo]",
 )
 @click.option(
     "--composition/--no-composition",
@@ -99,6 +106,7 @@ def train(
     baseline: tuple[str, ...],
     descriptor: str | None,
     kernel: str | None,
+    model: str | None,
     settings: Path | None,
     alpha: str | None,
     composition: bool | None,
@@ -116,17 +124,19 @@ def train(
     FILE is a file or folder of structures that kernchem.read understands, such as extended XYZ, or
     the name of a dataset. It is read piece by piece and may be larger than the memory.
     """
+    from kernchem.benchmark.candidates import model_settings
     from kernchem.cli.sample import draw
     from kernchem.cli.summary import Summary
     from kernchem.model_files import save
 
     candidate, own = _candidate(descriptor, kernel, settings)
-    if alpha is not None:
-        own["alpha"] = _alpha(alpha)
+    of_file = own.pop("model", "krr")
+    kind = of_file if model is None else model
+    own = model_settings(kind, own | ({} if alpha is None else {"alpha": _alpha(alpha)}))
     if composition is not None:
         own["composition"] = composition
     baselines = None if not baseline else baseline[0] if len(baseline) == 1 else list(baseline)
-    model = candidate.estimator(baselines, **own)
+    estimator = candidate.estimator(baselines, **own)
     figure = None if no_plot else plot or out.with_suffix(".png")
     _check_outputs(out, figure, no_plot=no_plot and plot is not None)
     with interruptible(context):
@@ -140,11 +150,12 @@ def train(
                 seed=seed,
                 skip_missing=skip_missing,
                 advance=advance,
+                model=kind,
             )
         with working(f"fitting {len(sample.labels)} molecules", shown=not quiet):
-            told = _fit(model, sample)
-        save(model, out, target=sample.target, unit=sample.unit)
-        summary = Summary(model, sample, candidate.descriptor)
+            told = _fit(estimator, sample)
+        save(estimator, out, target=sample.target, unit=sample.unit)
+        summary = Summary(estimator, sample, candidate.descriptor)
         if figure is not None:
             summary.plot(figure)
     if not quiet:
@@ -156,7 +167,7 @@ def train(
 def _candidate(
     descriptor: str | None, kernel: str | None, settings: Path | None
 ) -> tuple[Candidate, dict[str, Any]]:
-    """Return what is fitted, and the arguments of KRR that a settings file gives."""
+    """Return what is fitted, and the regressor and arguments that a settings file gives."""
     from kernchem.benchmark.candidates import KERNELS, RECOMMENDED, list_candidates
     from kernchem.models.recipes import RECIPES
 
@@ -182,7 +193,7 @@ def _candidate(
 
 
 def _alpha(text: str) -> Any:
-    if text == "loo":
+    if text in {"loo", "fit"}:
         return text
     try:
         return float(text)

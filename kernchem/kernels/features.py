@@ -29,7 +29,7 @@ Bounds = tuple[float, float] | npt.ArrayLike | Literal["fixed"]
 # Rows per panel, at most for matrix products: a GEMM wants tall panels, as it packs the other
 # operand anew for each, yet the panel must stay in cache for the pass that follows.
 _PRODUCT_PANEL = 900
-_MIRROR_PANEL = 128
+_MIRROR_PANEL = 32
 
 
 def as_features(values: npt.ArrayLike, name: str) -> Matrix:

@@ -11,26 +11,22 @@ import numpy.typing as npt
 from kernchem._threads import run_panels
 from kernchem.errors import SettingError
 from kernchem.kernels.base import RadialKernel
+from kernchem.kernels.direct_jit import fill_direct
 from kernchem.kernels.features import Bounds, Matrix, fill_symmetric, product_panel
 from kernchem.kernels.vector_jit import (
     EXPONENTIAL,
     MATERN_32,
     MATERN_52,
-    PAIR,
-    TILE,
-    UNROLL,
     centre_rows,
-    fill_direct,
     finish_squared,
     map_distances,
-    pack_columns,
-    survey_rows,
 )
+from kernchem.kernels.zeros import Layout
 
 __all__ = ["Gaussian", "Laplacian", "Matern"]
 
-# Rows per panel of direct sums: rows and totals (64 KiB) stay in the second-level cache.
-_DIRECT_PANEL = 64
+# Rows per panel of direct sums: they (if they have 300 features) stay in the second-level cache.
+_DIRECT_PANEL = 128
 _ELEMENTS_PANEL = 1 << 18
 
 # Squared distances below this part of the norms they come from have lost more than six of their
@@ -79,51 +75,36 @@ class _DirectKernel(_ProfileKernel):
         return differences**2 if self._euclidean else np.abs(differences)
 
     def _fill(self, X: Matrix, Y: Matrix | None, as_kernel: bool, out: Matrix) -> None:
-        columns = X if Y is None else Y
-        n_columns, n_features = columns.shape
-        n_tiles, n_blocks = -(-n_columns // TILE), PAIR * -(-n_features // (PAIR * UNROLL))
-        order = _by_zeros(columns)
-        columns = columns[order]
-        packed = np.empty(n_tiles * n_blocks * UNROLL * TILE)
-        tile_sums = np.empty((n_tiles * n_blocks, 3, TILE))
-        blank = np.empty((n_tiles, n_blocks), dtype=np.bool_)
-        pack_columns(columns, self._euclidean, packed, tile_sums, blank)
+        others = X if Y is None else Y
+        layout = Layout(others)
+        columns, column_zeros = layout.sorted_samples(others)
+        packed, tile_zeros = layout.packed(others, columns, column_zeros)
+        rows, row_zeros = (columns, column_zeros) if Y is None else layout.sorted_samples(X)
         profile, factor = self._profile()
 
         def fill(start: int, stop: int) -> None:
-            rows = np.zeros((stop - start, n_blocks * UNROLL))
-            rows[:, :n_features] = (columns if Y is None else X)[start:stop]
-            row_sums = np.empty((stop - start, n_blocks))
-            filled = np.empty(row_sums.shape, dtype=np.int8)
-            survey_rows(rows, self._euclidean, row_sums, filled)
             fill_direct(
-                rows,
-                row_sums,
-                filled,
+                X,
+                row_zeros[start:stop],
+                rows[start:stop],
+                layout.order,
+                layout.bounds,
                 packed,
-                tile_sums,
-                blank,
+                tile_zeros,
                 self._euclidean,
                 as_kernel,
                 profile,
                 factor,
-                order[start:stop] if Y is None else np.arange(start, stop),
-                order,
-                stop if Y is None else n_columns,
+                columns,
+                stop if Y is None else len(others),
+                Y is None,
                 out,
             )
 
         if Y is None:
-            fill_symmetric(fill, _DIRECT_PANEL, out, self.n_jobs, order)
+            fill_symmetric(fill, _DIRECT_PANEL, out, self.n_jobs, columns)
         else:
             run_panels(fill, len(X), _DIRECT_PANEL, self.n_jobs)
-
-
-def _by_zeros(features: Matrix) -> npt.NDArray[np.intp]:
-    """Return an order of samples that puts those with zeros in the same places side by side."""
-    starts = np.arange(0, features.shape[1], UNROLL)
-    filled = np.add.reduceat(features != 0.0, starts, axis=1)
-    return np.lexsort(filled.T[::-1] > 0)
 
 
 class Gaussian(_ProfileKernel):
@@ -230,9 +211,10 @@ class Laplacian(_DirectKernel):
     Notes
     -----
     Cost O(n_samples n_others n_features), at about half the rate of a matrix product; one of the
-    operands is copied. Blocks of features that are zero, such as the padding of bags and Coulomb
-    matrices, cost little. Models with this kernel have no forces: it has a kink wherever two
-    samples agree in a feature.
+    operands is copied. Features that are zero in one of two samples, such as the padding of bags
+    and Coulomb matrices, cost little. To that end the features are summed in an order that follows
+    the zeros of the second operand; a row alone has the same bits as among others. Models with this
+    kernel have no forces: it has a kink wherever two samples agree in a feature.
 
     References
     ----------
@@ -286,8 +268,10 @@ class Matern(_DirectKernel):
     -----
     Cost O(n_samples n_others n_features). The distance is summed directly from the differences of
     the features: a difference of squared norms would have an absolute error that its square root
-    makes large just where r is small. Blocks of features that are zero, such as the padding of bags
-    and Coulomb matrices, cost little.
+    makes large just where r is small. Features that are zero in one of two samples, such as the
+    padding of bags and Coulomb matrices, cost little. To that end the features are summed in an
+    order that follows the zeros of the second operand; a row alone has the same bits as among
+    others.
 
     References
     ----------

@@ -52,6 +52,7 @@ def gpr_to_json(model: GPR, output: Output) -> tuple[Any, Any]:
         output.put(
             scale_coef=np.stack([scale.coef_ for scale in model._scales]),
             scale_dual=np.stack([scale.dual_ for scale in model._scales]),
+            scale_range=np.stack([scale.range_ for scale in model._scales]),
             scale_strength=np.array([scale.strength_ for scale in model._scales]),
         )
     if model._quantiles:
@@ -139,9 +140,12 @@ def _scales_from(source: Input, n: int, n_targets: int, rank: int) -> list[Scale
     strength = source.floats("scale_strength", n_targets, finite=False)
     if not (strength > 0.0).all():
         raise ModelFileError("scale_strength holds numbers that are not above zero")
-    parts = zip(coef, dual, strength.tolist(), strict=True)
+    limits = source.floats("scale_range", n_targets, 2)
+    if not (limits[:, 0] <= limits[:, 1]).all():
+        raise ModelFileError("scale_range holds a range that ends before it begins")
+    parts = zip(coef, dual, limits, strength.tolist(), strict=True)
     # Arrays of their own, as a fit makes them.
-    return [ScaleModel.restored(a.copy(), d.copy(), s) for a, d, s in parts]
+    return [ScaleModel.restored(a.copy(), d.copy(), r.copy(), s) for a, d, r, s in parts]
 
 
 def _quantiles_from(source: Input, n_targets: int) -> list[IsotonicCalibration]:

@@ -38,8 +38,8 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     Parameters
     ----------
     model : estimator
-        Any regressor that takes structures, e.g. ``KRR(descriptor=BagOfBonds())`` or a pipeline
-        that starts with a descriptor.
+        Any regressor that takes structures, e.g. ``KRR(descriptor=BagOfBonds())``, the same
+        with :class:`kernchem.GPR` for error bars, or a pipeline that starts with a descriptor.
     baseline : str or sequence of str
         Name of the stored property that holds the baseline, or several names. The structures given
         to ``predict`` must carry it too.
@@ -163,13 +163,57 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self, "model_")
         structures = as_structures(X)
-        linear = self._space.basis(structures) @ self._offset
-        linear = linear + self._baseline_columns(structures) @ self._slope
-        linear = linear.reshape(-1, *self._target_shape)
+        linear = self._linear(structures)
         difference = self.model_.predict(structures, **predict_params)
         if isinstance(difference, tuple):
             return (difference[0] + linear, *difference[1:])
         return difference + linear
+
+    def predict_interval(
+        self, X: Any, coverage: float = 0.9, method: str = "calibrated"
+    ) -> tuple[_Array, _Array]:
+        """Return intervals in which labels lie with a given probability.
+
+        Parameters
+        ----------
+        X : Structures or sequence of ase.Atoms
+            Molecules that carry the baseline.
+        coverage : float, default 0.9
+            Probability, above 0 and below 1.
+        method : str, default "calibrated"
+            One of those of the model, see :meth:`kernchem.GPR.predict_interval`.
+
+        Returns
+        -------
+        lower, upper : array (n,) or (n, n_targets)
+            Ends, in the unit of the labels: those of the model, shifted by baseline and offsets.
+
+        Raises
+        ------
+        SettingError
+            If the model has no intervals, or not of this kind.
+
+        Notes
+        -----
+        Slopes and offsets count as known. A model that fits a composition itself
+        (:class:`kernchem.GPR` does) has the uncertainty of the offsets in its error bars.
+        """
+        check_is_fitted(self, "model_")
+        if not hasattr(self.model_, "predict_interval"):
+            raise SettingError(
+                f"model={type(self.model_).__name__} predicts no intervals; use "
+                "DeltaLearner(GPR(...), baseline)"
+            )
+        structures = as_structures(X)
+        linear = self._linear(structures)
+        lower, upper = self.model_.predict_interval(structures, coverage, method)
+        return lower + linear, upper + linear
+
+    def _linear(self, structures: Structures) -> _Array:
+        """Return baselines and offsets, array (n,) or (n, n_targets)."""
+        linear = self._space.basis(structures) @ self._offset
+        linear = linear + self._baseline_columns(structures) @ self._slope
+        return np.asarray(linear.reshape(-1, *self._target_shape))
 
     def _keep(self, slope: _Array, offset: _Array, target_shape: tuple[int, ...]) -> None:
         """Keep what ``predict`` needs besides the model and the space of compositions."""

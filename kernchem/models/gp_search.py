@@ -1,7 +1,8 @@
 """Choice of the hyperparameters of a Gaussian process, with analytic slopes.
 
-A coarse grid on a subset finds the basin, a quasi-Newton search with slopes its bottom. The slopes
-cost no more than a few factorisations, however many hyperparameters there are.
+A coarse grid on a subset finds the basin, a quasi-Newton search with slopes its bottom: first on
+the subset, then on all rows. The slopes cost no more than a few factorisations, however many
+hyperparameters there are.
 """
 
 from __future__ import annotations
@@ -142,6 +143,20 @@ class _Objective:
         alphas = np.tile(_LOG_ALPHA_BOUNDS, (self.n_alphas, 1))
         amplitude = self.log_spread + np.array([[-_LOG_AMPLITUDE_RANGE, _LOG_AMPLITUDE_RANGE]])
         return np.vstack([theta, alphas, amplitude[: int(self.free_amplitude)]])
+
+    @property
+    def noises(self) -> slice:
+        """Where the logarithms of the regularisers are in a point."""
+        return slice(self.n_theta, self.n_theta + self.n_alphas)
+
+    def shear(self) -> _Array:
+        """Return how the noise follows each hyperparameter of the kernel, array (n_theta,)."""
+        kernel = self.kernel.base if isinstance(self.kernel, StructureKernel) else self.kernel
+        if not isinstance(kernel, RadialKernel):
+            return np.zeros(self.n_theta)
+        # Wide kernels are linear in the distance that they are made of.
+        power = np.log(kernel.length_scale_from(4.0) / kernel.length_scale_from(1.0)) / np.log(4.0)
+        return np.full(self.n_theta, -1.0 / power / max(self.n_theta, 1))
 
     def grid(self) -> list[_Array]:
         """Return the points from which the best start is taken."""
@@ -322,6 +337,9 @@ def choose(
     best = grid[int(np.argmax(noisiest))]
     between_structures = isinstance(kernel, StructureKernel | JointKernel)
     fine = objective_on(_FINE_ROWS_STRUCTURES if between_structures else _FINE_ROWS)
+    if len(fine.training) > len(coarse.training):
+        # Most of the way is gone on few rows.
+        best = np.clip(_descend(coarse, best, coarse.bounds())[1], *fine.bounds().T)
     bounds = fine.bounds()
     rng = np.random.default_rng(settings.seed)
     starts = [best]
@@ -356,21 +374,37 @@ class _Best:
 
 
 def _descend(objective: _Objective, start: _Array, bounds: _Array) -> tuple[float, _Array]:
-    """Return score and place of a local minimum, of the points seen the best one."""
-    best = _Best(start)
+    """Return score and place of a local minimum, of the points seen the best one.
 
-    def function(point: _Array) -> tuple[float, _Array]:
+    Where a kernel is wide, a wider one with as much less noise is nearly the same model: along that
+    valley the search moves in coordinates in which the noise follows the width.
+    """
+    best = _Best(start)
+    shear = objective.shear()
+    low, high = bounds.T
+
+    def function(moved: _Array) -> tuple[float, _Array]:
+        free = moved.copy()
+        free[objective.noises] += shear @ moved[: objective.n_theta]
+        point = np.clip(free, low, high)
         value, slopes = objective.value_and_slopes(point)
         if value < best.value:
-            best.value, best.point = value, point.copy()
+            best.value, best.point = value, point
+        slopes = np.where((free < low) | (free > high), 0.0, slopes)
+        slopes[: objective.n_theta] += shear * slopes[objective.noises].sum()
         return value, slopes
 
+    moved = start.copy()
+    moved[objective.noises] -= shear @ start[: objective.n_theta]
     minimize(
         function,
-        start,
+        moved,
         jac=True,
         method="L-BFGS-B",
-        bounds=bounds,
+        bounds=[
+            *map(tuple, bounds[: objective.n_theta]),
+            *[(None, None)] * (len(start) - objective.n_theta),
+        ],
         options={"maxiter": _STEPS, "ftol": _PRECISION, "gtol": 1e-5},
     )
     return best.value, best.point

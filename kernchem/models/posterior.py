@@ -90,7 +90,9 @@ class Posterior:
                 self.loo_std[known, t] = np.exp(model.loo_log_std_)
                 full = np.zeros(len(known))
                 full[known] = model.dual_
-                self.scales.append(ScaleModel.restored(model.coef_, full, model.strength_))
+                self.scales.append(
+                    ScaleModel.restored(model.coef_, full, model.range_, model.strength_)
+                )
             if len(residuals):
                 std = np.maximum(self.loo_std[known, t], self.least_std[t])
                 self.quantiles.append(IsotonicCalibration().fit(residuals, std))
@@ -106,7 +108,8 @@ class Posterior:
         for model in old.scales:
             dual = np.zeros(len(origin))
             dual[was] = model.dual_[origin[was]]
-            self.scales.append(ScaleModel.restored(model.coef_, dual, model.strength_))
+            restored = ScaleModel.restored(model.coef_, dual, model.range_, model.strength_)
+            self.scales.append(restored)
 
     def mean(self, queries: Queries) -> _Array:
         """Return means (m, t)."""

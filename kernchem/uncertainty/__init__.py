@@ -3,6 +3,12 @@
 Everything here takes plain arrays; estimators use it, and so can predictions of any origin.
 """
 
+from kernchem.uncertainty.displays import (
+    CalibrationDisplay,
+    ErrorUncertaintyDisplay,
+    ParityDisplay,
+    RetentionDisplay,
+)
 from kernchem.uncertainty.intervals import (
     conformal_quantile,
     cv_plus,
@@ -27,10 +33,16 @@ from kernchem.uncertainty.ranking import (
     error_spearman,
 )
 from kernchem.uncertainty.report import UncertaintyReport, uncertainty_report
+from kernchem.uncertainty.residuals import ResidualsDisplay
 from kernchem.uncertainty.scale import ScaleModel
 
 __all__ = [
+    "CalibrationDisplay",
+    "ErrorUncertaintyDisplay",
     "IsotonicCalibration",
+    "ParityDisplay",
+    "ResidualsDisplay",
+    "RetentionDisplay",
     "ScaleModel",
     "UncertaintyReport",
     "calibration_curve",

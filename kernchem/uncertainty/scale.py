@@ -28,6 +28,8 @@ _TUNING_ROWS = 1500
 _STRENGTHS = 10.0 ** np.arange(-2.0, 4.5, 0.5)
 #: Quantiles of |z| that the final factor makes right on average.
 _LEVELS = np.arange(0.5, 0.96, 0.05)
+#: Standard errors by which the model must be better than a common factor.
+_CAUTION = 1.5
 #: Singular values of the linear part below this fraction of the largest one do not count.
 _RANK = 1e-8
 
@@ -41,7 +43,8 @@ class ScaleModel:
     Fitted by generalised least squares to :math:`\log |e_i| + 0.635`, whose expectation is the
     logarithm of the scale where the leave-one-out residuals :math:`e_i` are Gaussian; then shifted
     so that quantiles of the leave-one-out z-scores are those of a normal distribution, on average
-    of their logarithms from the median to 95 %.
+    of their logarithms from the median to 95 %. For new samples :math:`\log (s / \sigma)` is kept
+    within the range of the training samples.
 
     Attributes
     ----------
@@ -52,12 +55,16 @@ class ScaleModel:
     strength_ : float
         Regulariser of the kernel part, relative to the mean diagonal of the kernel matrix, with the
         least leave-one-out error; infinity where there is no kernel part.
+    range_ : array (2,)
+        Smallest and largest correction.
     loo_log_std_ : array (n,)
         Leave-one-out predictions of log s, the shift included: what to judge calibration by.
 
     Notes
     -----
-    With fewer than 20 samples, or where all residuals are zero, only a is fitted, and b is 1.
+    With fewer than 20 samples, or where all the rest is no better than a common factor by one and a
+    half standard errors of leave-one-out errors, only a is fitted, and b is 1; with fewer than 20
+    samples per column of h, c is zero.
     One factorisation and inversion per regulariser on at most 1500 samples, and one on all.
 
     References
@@ -74,7 +81,7 @@ class ScaleModel:
     """
 
     @classmethod
-    def restored(cls, coef: _Array, dual: _Array, strength: float) -> Self:
+    def restored(cls, coef: _Array, dual: _Array, limits: _Array, strength: float) -> Self:
         """Return the model that has these attributes, as a model file keeps them.
 
         Parameters
@@ -83,6 +90,8 @@ class ScaleModel:
             ``coef_``.
         dual : array (n,)
             ``dual_``.
+        limits : array (2,)
+            ``range_``.
         strength : float
             ``strength_``.
 
@@ -92,7 +101,8 @@ class ScaleModel:
             The model, without ``loo_log_std_``.
         """
         self = cls()
-        self.coef_, self.dual_, self.strength_ = coef, dual, strength
+        self.coef_, self.dual_ = coef, dual
+        self.range_, self.strength_ = limits, strength
         return self
 
     def fit(
@@ -149,6 +159,8 @@ class ScaleModel:
             shift = _shift(logs - predicted)
             self.coef_[0] += shift
             self.loo_log_std_ = predicted + shift
+        corrections = self.loo_log_std_ - log_std
+        self.range_ = np.array([corrections.min(), corrections.max()])
         return self
 
     def predict(self, K_cross: _Array, log_std: _Array, linear: _Array | None = None) -> _Array:
@@ -171,20 +183,26 @@ class ScaleModel:
         out = self.coef_[0] + self.coef_[1] * log_std + K_cross @ self.dual_
         if linear is not None:
             out += linear @ self.coef_[2:]
-        return np.asarray(out)
+        return np.asarray(log_std + np.clip(out - log_std, *self.range_))
 
     def _fit_kernel(self, K: _Array, log_std: _Array, h: _Array, targets: _Array) -> _Array:
         """Set all coefficients, and return leave-one-out predictions."""
         n = len(targets)
         diagonal = float(np.mean(np.einsum("ii->i", K)))
         rows = np.unique(np.linspace(0, n - 1, min(n, _TUNING_ROWS)).astype(np.int64))
+        if n < _FEWEST * h.shape[1]:
+            h = np.zeros_like(h)
         basis, back = _reduced(np.column_stack([np.ones(n), log_std, h]))
-        block, errors = K[np.ix_(rows, rows)], []
+        block = K[np.ix_(rows, rows)]
+        errors: dict[float, tuple[float, _Array]] = {}
         for strength in _STRENGTHS:
             solution = _solution(block, strength * diagonal, targets[rows], basis[rows])
-            error = np.inf if solution is None else float(np.nanmean(solution.loo()[0] ** 2))
-            errors.append(error if np.isfinite(error) else np.inf)
-        self.strength_ = float(_STRENGTHS[int(np.argmin(errors))])
+            if solution is not None:
+                squares = solution.loo()[0][:, 0] ** 2
+                errors[float(np.nanmean(squares))] = strength, squares
+        if not errors or _doubtful(errors[min(errors)][1], (targets - log_std)[rows]):
+            return log_std
+        self.strength_ = float(errors[min(errors)][0])
         noise = self.strength_ * diagonal
         solution = _solution(K, noise, targets, basis)
         plain = np.zeros(n)
@@ -203,6 +221,14 @@ class ScaleModel:
         fitted = plain + basis @ solution.coef[:, 0] + K @ self.dual_
         # A sample that alone determines a direction of the basis is predicted by the fit.
         return np.where(np.isnan(residuals), fitted, targets - residuals)
+
+
+def _doubtful(squares: _Array, differences: _Array) -> bool:
+    """Whether squared errors may be no smaller than those of a common factor for all samples."""
+    n = len(differences)
+    common = ((differences - differences.mean()) * n / (n - 1.0)) ** 2
+    gain = (common - squares)[np.isfinite(squares)]
+    return bool(gain.mean() < _CAUTION * gain.std() / np.sqrt(len(gain)))
 
 
 def _reduced(basis: _Array) -> tuple[_Array, _Array]:

@@ -317,6 +317,60 @@ def test_other_data_need_another_folder(curves, small, folder):
         learning_curves(changed, TARGET, **SETTINGS, out=folder)
 
 
+# -- Gaussian processes ---------------------------------------------------------------------------
+
+ERROR_BARS = [
+    "miscalibration_area", "ence", "coverage_90", "sharpness", "nll", "crps", "error_spearman",
+]  # fmt: skip
+
+
+def test_records_of_ridge_regression_have_no_error_bars(curves, folder):
+    assert list(curves.records[-1]) == list(record())
+    assert "model" not in curves.run["settings"]
+    assert "crps" not in curves.summary()[0]
+
+
+def test_records_of_a_process_have_error_bars(small, tmp_path):
+    settings = {**SETTINGS, "descriptors": "cm", "sizes": [20], "repeats": 2, "baseline": None}
+    made = learning_curves(small, TARGET, **settings, model="gpr", alpha=1e-3, out=tmp_path)
+    names = list(record())
+    k = names.index("loo_mae")
+    assert {tuple(r) for r in made.records} == {(*names[:k], *ERROR_BARS, *names[k:])}
+    reference, row = made.summary()
+    for name in ERROR_BARS:
+        first, second = (r[name] for r in made.records if r["descriptor"] == "cm")
+        assert_allclose(row[name], (first + second) / 2)
+        assert reference[name] is None
+    with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["crps"] for row in rows] == [str(r["crps"] or "") for r in made.records]
+    # A finished run is not repeated, and a run of another model is another run.
+    again = learning_curves(small, TARGET, **settings, model="gpr", alpha=1e-3, out=tmp_path)
+    assert again.records == made.records
+    with pytest.raises(ResumeError, match="model was 'gpr' and is now 'krr'; "):
+        learning_curves(small, TARGET, **settings, alpha=1e-3, criterion="rmse", out=tmp_path)
+
+
+def test_a_run_of_ridge_regression_does_not_go_on_as_a_process(curves, small, folder):
+    with pytest.raises(ResumeError, match="model was 'krr' and is now 'gpr'"):
+        learning_curves(small, TARGET, **SETTINGS, model="gpr", out=folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "svm"}, "'svm' is unknown; use krr or gpr"),
+        ({"model": ["gpr"]}, "unknown"),
+        ({"model": "gpr", "criterion": "mae"}, "criterion is a setting of krr"),
+        ({"alpha": "fit"}, "'fit' is a word of gpr"),
+    ],
+)
+def test_settings_that_a_model_does_not_have(small, tmp_path, settings, message):
+    with pytest.raises(SettingError, match=message):
+        learning_curves(small, TARGET, **SETTINGS, **settings, out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_another_version_needs_another_folder(monkeypatch, curves, small, folder):
     monkeypatch.setattr(kernchem, "__version__", "99.0")
     with pytest.raises(ResumeError, match=r"made by kernchem .*, this is 99\.0"):

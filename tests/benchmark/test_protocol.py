@@ -3,16 +3,18 @@ import itertools
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
 from sklearn import metrics
 from sklearn.linear_model import LinearRegression
 
+from kernchem import uncertainty
 from kernchem.benchmark.candidates import DESCRIPTORS, list_candidates
-from kernchem.benchmark.protocol import Protocol, Task, error_metrics
+from kernchem.benchmark.protocol import ERROR_BARS, Protocol, Task, error_metrics
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import CoulombMatrix
 from kernchem.errors import SettingError
 from kernchem.kernels import Gaussian
-from kernchem.models import KRR, DeltaLearner
+from kernchem.models import GPR, KRR, DeltaLearner
 from kernchem.structures import Structures
 
 TARGET, GFN2 = "atomization_energy", "gfn2_atomization_energy"
@@ -154,6 +156,30 @@ def test_reference_is_least_squares_on_element_counts(small, mode):
     error = metrics.mean_absolute_error(small[TARGET][test], peer.predict(X[test]))
     assert_allclose(record["mae"], error, rtol=1e-6)
     assert record["alpha"] is record["loo_mae"] is None
+
+
+def test_error_bars_of_a_process_equal_those_by_hand(small):
+    made, own = protocol(40), {"model": "gpr", "alpha": 1e-4}
+    reference, candidate = list_candidates("cm", "gaussian")
+    record = made.measure(Task(1, 30, "delta", candidate), small, TARGET, GFN2, own)
+    train, test = (small[rows] for rows in made.split(1, 30))
+    model = DeltaLearner(GPR("gaussian", alpha=1e-4, descriptor=CoulombMatrix()), GFN2)
+    mean, std = model.fit(train, train[TARGET]).predict(test, return_std=True)
+    y = test[TARGET]
+    errors = np.abs(y - mean)
+    assert_allclose(record["mae"], errors.mean(), rtol=1e-6)
+    assert_allclose(record["loo_mae"], np.nanmean(np.abs(model.model_.loo_residuals_)), rtol=1e-6)
+    assert record["coverage_90"] == np.mean(errors <= stats.norm.ppf(0.95) * std)
+    assert_allclose(record["sharpness"], np.sqrt(np.mean(std**2)), rtol=1e-6)
+    assert_allclose(record["nll"], -stats.norm.logpdf(y, mean, std).mean(), rtol=1e-6)
+    assert_allclose(record["error_spearman"], stats.spearmanr(errors, std)[0], atol=1e-12)
+    assert_allclose(record["crps"], uncertainty.crps(y, mean, std), rtol=1e-6)
+    assert_allclose(record["ence"], uncertainty.ence(y, mean, std), rtol=1e-6)
+    area = uncertainty.miscalibration_area(y, mean, std)
+    assert_allclose(record["miscalibration_area"], area, rtol=1e-6)
+    alone = made.measure(Task(1, 30, "delta", reference), small, TARGET, GFN2, own)
+    assert list(alone) == list(record)
+    assert {alone[name] for name in ERROR_BARS} == {None}
 
 
 def test_fit_without_an_element_is_recorded_as_failed(small):

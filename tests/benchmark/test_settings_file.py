@@ -3,13 +3,13 @@
 import pytest
 
 from kernchem.benchmark import learning_curves
-from kernchem.benchmark.candidates import list_candidates
+from kernchem.benchmark.candidates import list_candidates, model_settings
 from kernchem.benchmark.settings_file import read_settings
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import FCHL19, SLATM, BagOfBonds, CoulombMatrix, EncodedBonds
 from kernchem.errors import SettingError
 from kernchem.kernels import AtomSum, Average, Gaussian, Matern, Polynomial
-from kernchem.models import Term
+from kernchem.models import GPR, KRR, Term
 
 TARGET = "atomization_energy"
 
@@ -109,6 +109,19 @@ def test_terms_alpha_and_criterion(read):
     assert second.kernel is None
 
 
+def test_a_process(read):
+    settings = read('model = "gpr"\nalpha = "loo"\ndescriptor = "bob"')
+    assert settings.estimator_settings() == {"model": "gpr", "alpha": "loo"}
+    candidate = list_candidates([settings.descriptor], [settings.kernel])[1]
+    made = candidate.estimator(None, **model_settings("gpr", {"alpha": "loo"}))
+    assert isinstance(made, GPR)
+    assert made.alpha == "fit"
+    same(made.descriptor, BagOfBonds())
+    delta = candidate.estimator("cheap", **model_settings("gpr", {"composition": False}))
+    assert (delta.baseline, delta.model.composition) == ("cheap", False)
+    assert isinstance(candidate.estimator(None, **model_settings("krr", {})), KRR)
+
+
 def test_a_recipe_by_its_name(read):
     assert read('descriptor = "composite"').descriptor == "composite"
 
@@ -136,6 +149,10 @@ def test_a_recipe_by_its_name(read):
         ('descriptor = "bob"\nalpha = -1', "alpha = int -1; use a positive number or 'loo'"),
         ('descriptor = "bob"\nalpha = [1]', "alpha = "),
         ('descriptor = "bob"\ncriterion = "r2"', "criterion = .*; use one of mae, rmse"),
+        ('descriptor = "bob"\nmodel = "svm"', "'svm' is unknown; use krr or gpr"),
+        ('descriptor = "bob"\nmodel = 1', "int 1 is unknown"),
+        ('descriptor = "bob"\nmodel = "gpr"\ncriterion = "mae"', "criterion is a setting of krr"),
+        ('descriptor = "bob"\nmodel = "krr"\nalpha = "fit"', "alpha 'fit' is a word of gpr"),
         ("term = 3", "term must be tables"),
         ("term = [3]", r"term 1 = int 3 is no table; write \[\[term\]\]"),
         ('descriptor = "cm"\n[[term]]\ndescriptor = "bob"', "excludes"),

@@ -187,6 +187,35 @@ def test_run_prints_tables_and_names_the_folder(monkeypatch, tmp_path):
     assert b"</svg>" in (out / "learning_curves.svg").read_bytes()
 
 
+@pytest.mark.slow
+def test_error_bars_are_printed(tmp_path):
+    path = tmp_path / "model.toml"
+    path.write_text('model = "gpr"\nalpha = 1e-3\ndescriptor = "cm"\n')
+    out = tmp_path / "out"
+    options = ["--sizes", 30, "--test-size", 20, "--repeats", 1, "--settings", path, "--out", out]
+    result = invoke("benchmark", *options)
+    assert result.exit_code == 0, result.output
+    results = json.loads((out / "results.json").read_text("utf-8"))
+    assert results["settings"]["model"] == "gpr"
+    names = ["miscalibration_area", "ence", "coverage_90", "error_spearman", "nll", "crps",
+             "sharpness"]  # fmt: skip
+    for title, mode in (("Direct", "direct"), (f"Delta on {GFN2}", "delta")):
+        table = result.output.split(f"{title}: error bars at N = 30, CRPS and sharpness / kcal/mol")
+        # Headings, a rule, and one row: element counts have no error bars.
+        lines = table[1].splitlines()[1:5]
+        assert lines[0].split()[2:] == ["miscal", "ENCE", "in", "90", "%", "Spearman", "NLL",
+                                        "CRPS", "sharp"]  # fmt: skip
+        assert lines[3].strip() == ""
+        (row,) = (r for r in results["records"][1::2] if r["mode"] == mode)
+        cells = [float(cell) for cell in lines[2].split()[2:]]
+        for name, cell in zip(names, cells, strict=True):
+            in_unit = name in {"crps", "sharpness"}
+            assert cell == pytest.approx(row[name], abs=0.051 if in_unit else 0.00051)
+    changed = invoke("benchmark", *options, "--model", "krr")
+    assert changed.exit_code == 2
+    assert "model was 'gpr' and is now 'krr'" in changed.output
+
+
 def test_failed_fits_are_counted_and_explained(tmp_path):
     # Ten molecules are too few to hold all five elements in every repeat.
     result = invoke("benchmark", *SMALL, "--repeats", 4, "--out", tmp_path)
@@ -323,6 +352,7 @@ def test_errors_are_one_line_on_stderr(tmp_path):
         (["--descriptors", "cm", "--kernels", "rematch"], "features of whole structures"),
         (["--settings", "absent.toml"], "absent.toml"),
         (["--settings", "absent.toml", "--best"], "--settings excludes --descriptors"),
+        (["--model", "svm"], "'svm' is unknown; use krr or gpr"),
         (["--descriptors", ","], "nothing to compare"),
         (["--kernels", "cubic"], "'cubic' is unknown; use auto, gaussian, laplacian"),
         (["--sizes", "100,5000"], "use sizes up to"),

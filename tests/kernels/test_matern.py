@@ -11,7 +11,7 @@ from sklearn.gaussian_process.kernels import Matern as PeerMatern
 
 from kernchem.errors import SettingError
 from kernchem.kernels import Gaussian, Laplacian, Matern
-from kernchem.kernels.vector_jit import TILE, UNROLL
+from kernchem.kernels.direct_jit import SEGMENT, TILE
 
 SMOOTHNESS = (0.5, 1.5, 2.5)
 matern = pytest.mark.parametrize("nu", SMOOTHNESS)
@@ -155,9 +155,7 @@ def test_theta_of_widths(make):
 
 
 @radial
-@pytest.mark.parametrize(
-    "n_features", [1, UNROLL - 1, pytest.param(4 * UNROLL + 3, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("n_features", [1, 7, pytest.param(SEGMENT + 3, marks=pytest.mark.slow)])
 def test_skipped_zeros_change_nothing(make, n_features, rng):
     """Samples with zeros in any places: what is skipped is known to the last bit."""
     n, m = size(TILE, 16) + 9, 17
@@ -183,15 +181,3 @@ def test_skipped_zeros_change_nothing(make, n_features, rng):
     one, two = make(3.0, n_jobs=1), make(3.0, n_jobs=2)
     np.testing.assert_array_equal(one(X), two(X))
     np.testing.assert_array_equal(one(X, Y), two(X, Y))
-
-
-@pytest.mark.parametrize("make", [Laplacian, RADIAL["Matern-1.5"]])
-def test_bits_do_not_depend_on_the_other_samples(make, rng):
-    """The order in which samples are packed follows their zeros; the numbers do not."""
-    shape = size(300, 60), 40
-    X = rng.normal(size=shape) * (rng.uniform(size=shape) < 0.3)
-    kernel = make(2.0)
-    whole = kernel.distances(X[:20], X)
-    np.testing.assert_array_equal(whole[:, 30:50], kernel.distances(X[:20], X[30:50]))
-    np.testing.assert_array_equal(whole, kernel.distances(X[:20], X[::-1])[:, ::-1])
-    np.testing.assert_array_equal(whole, kernel.distances(X)[:20])

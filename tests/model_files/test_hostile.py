@@ -1022,6 +1022,7 @@ def with_first(name, value, case=14):
                 "noise_groups": (-1, 2, 2**62),
                 "scale_coef": (np.nan, np.inf),
                 "scale_dual": (np.nan, -np.inf),
+                "scale_range": (np.nan, np.inf, 1e300),
                 "scale_strength": (0.0, -1.0, np.nan),
                 "quantile_sizes": (0, -1, 1, 10**15, 2**62),
                 "quantile_scores": (0.1, -1.0, np.nan),
@@ -1046,6 +1047,7 @@ def with_first(name, value, case=14):
                 (13, "scale_coef", np.ones((2, 2))),
                 (13, "scale_coef", np.ones((1, 3))),
                 (13, "scale_dual", np.ones((2, 4))),
+                (13, "scale_range", np.zeros((2, 3))),
                 (13, "scale_strength", np.ones(3)),
                 (14, "quantile_sizes", np.array([24])),
                 (14, "quantile_scores", np.arange(3.0)),
@@ -1072,7 +1074,7 @@ def numbers_of(members):
 def test_processes_of_which_a_part_is_missing(cases, folder):
     manifest, members, samples = cases[14]
     for name in (
-        "alphas amplitudes loo_std noise_groups scale_coef scale_dual scale_strength "
+        "alphas amplitudes loo_std noise_groups scale_coef scale_dual scale_range scale_strength "
         "quantile_sizes quantile_scores quantile_levels"
     ).split():
         rest = {key: data for key, data in members.items() if key != f"{name}.npy"}

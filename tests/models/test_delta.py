@@ -14,7 +14,7 @@ from kernchem.datasets import load_qm_small
 from kernchem.descriptors import BagOfBonds, CoulombMatrix
 from kernchem.errors import KernchemWarning, PropertyError, SettingError
 from kernchem.kernels import Laplacian
-from kernchem.models import KRR, CompositionBaseline, DeltaLearner
+from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner
 from kernchem.structures import Structures
 
 GFN2 = "gfn2_atomization_energy"
@@ -128,6 +128,42 @@ def test_spread_of_the_model_is_passed_on(small):
     mean, std = model.predict(small, return_std=True)
     assert_allclose(mean, model.predict(small))
     assert (std == 1.0).all()
+
+
+class WithInterval(CompositionBaseline):
+    def predict_interval(self, X, coverage=0.9, method="calibrated"):
+        width = {"calibrated": 1.0, "gaussian": 2.0}[method] * coverage
+        return np.full(len(X), -width), np.full(len(X), 3.0 * width)
+
+
+def test_interval_of_the_model_is_shifted(small):
+    y, train, test = small["atomization_energy"], small[:50], small[50:]
+    model = DeltaLearner(WithInterval(), GFN2).fit(train, y[:50])
+    design = np.column_stack([counts(small), small[GFN2]])
+    peer = LinearRegression(fit_intercept=False).fit(design[:50], y[:50])
+    linear = peer.predict(design[50:])
+    for options, width in (({}, 0.9), ({"coverage": 0.5, "method": "gaussian"}, 1.0)):
+        lower, upper = model.predict_interval(test, **options)
+        assert_allclose(lower, linear - width, rtol=1e-9)
+        assert_allclose(upper, linear + 3.0 * width, rtol=1e-9)
+
+
+def test_interval_of_a_process_with_several_targets(small):
+    y = np.stack([small["atomization_energy"], small["gap"]], axis=1)
+    gpr = GPR(Laplacian(500.0), descriptor=BagOfBonds(), alpha=1e-6, optimizer=None)
+    model = DeltaLearner(gpr, GFN2).fit(small[:40], y[:40])
+    lower, upper = model.predict_interval(small[40:], method="gaussian", coverage=0.5)
+    mean, std = model.predict(small[40:], return_std=True)
+    assert lower.shape == (len(small) - 40, 2)
+    # The quartile of a normal distribution.
+    assert_allclose(lower, mean - 0.6744897501960817 * std, rtol=1e-9)
+    assert_allclose(upper, mean + 0.6744897501960817 * std, rtol=1e-9)
+
+
+def test_a_model_without_intervals_is_named(small, krr):
+    model = DeltaLearner(krr, GFN2).fit(small, small["atomization_energy"])
+    with pytest.raises(SettingError, match=r"model=KRR predicts no intervals.*GPR"):
+        model.predict_interval(small)
 
 
 def test_missing_baselines_are_named(small, krr):

@@ -51,6 +51,12 @@ def test_scores_equal_those_of_uncertainty_toolbox(predictions):
     assert_allclose(observed, theirs[1])
 
 
+def test_exact_predictions_lie_in_every_interval():
+    _, observed = unc.calibration_curve([1.0, 2.0], [1.0, 1.0], [1.0, 1.0], n_levels=3)
+    assert_array_equal(observed, [0.5, 0.5, 1.0])
+    assert_allclose(unc.miscalibration_area([1.0], [1.0], [1.0]), 0.5)
+
+
 def test_area_of_curves_that_cross_the_diagonal():
     """Over- and underconfident halves: the curve crosses, and a trapezium would be too small."""
     metrics = pytest.importorskip("uncertainty_toolbox.metrics")

@@ -88,7 +88,8 @@ def refitted(K, given, targets, noise, plain):
 
 
 @pytest.mark.parametrize("slope", [1.5, -3.0])
-def test_leave_one_out_equals_refits(slope):
+def test_leave_one_out_equals_refits(slope, monkeypatch):
+    monkeypatch.setattr(scale, "_CAUTION", -np.inf)
     K, _, given, _, errors = noise(60, 0, amplitude=1.0, seed=4, slope=slope)
     errors[3], errors[7] = 1e-40, 0.0
     model = ScaleModel().fit(K, given, errors)
@@ -102,6 +103,19 @@ def test_leave_one_out_equals_refits(slope):
     levels = np.linspace(0.5, 0.95, 10)
     seen = np.quantile(logs - model.loo_log_std_, levels)
     assert_allclose(np.mean(seen - np.log(stats.halfnorm.ppf(levels))), 0.0, atol=1e-12)
+
+
+def test_leaves_good_error_bars_alone():
+    kept = 0
+    for seed in range(20):
+        K, _, given, _, errors = noise(60, 0, amplitude=0.0, seed=seed)
+        model = ScaleModel().fit(K, given, errors)
+        kept += model.strength_ == np.inf
+        if model.strength_ == np.inf:
+            corrections = model.loo_log_std_ - given
+            assert_allclose(corrections, corrections[0])
+    # One and a half standard errors are passed by chance once in fifteen times.
+    assert kept >= 16
 
 
 def test_strength_has_the_least_leave_one_out_error():
@@ -129,8 +143,30 @@ def test_few_samples_get_a_common_factor(n):
 def test_state_in_plain_arrays_is_enough():
     K, K_cross, given, _, errors = noise(100, 20, amplitude=2.0, seed=7)
     model = ScaleModel().fit(K, given[:100], errors[:100])
-    twin = ScaleModel.restored(model.coef_.copy(), model.dual_.copy(), model.strength_)
+    twin = ScaleModel.restored(model.coef_, model.dual_, model.range_, model.strength_)
     assert_array_equal(twin.predict(K_cross, given[100:]), model.predict(K_cross, given[100:]))
+
+
+def test_corrections_stay_in_the_range_that_was_seen():
+    K, K_cross, given, _, errors = noise(100, 20, amplitude=2.0, seed=7, slope=3.0)
+    model = ScaleModel().fit(K, given[:100], errors[:100])
+    assert model.coef_[1] > 1.5
+    far = np.array([-700.0, 0.0, 700.0])
+    corrections = model.predict(K_cross[:3], far) - far
+    assert_allclose(corrections[[0, 2]], model.range_, rtol=1e-9)
+    seen = model.loo_log_std_ - given[:100]
+    assert_array_equal(model.range_, [seen.min(), seen.max()])
+
+
+def test_few_samples_have_no_linear_part():
+    K, K_cross, given, _, errors = noise(30, 3, amplitude=0.0, seed=14)
+    h = np.random.default_rng(0).normal(size=(33, 4))
+    model = ScaleModel().fit(K, given[:30], errors[:30], h[:30])
+    assert_array_equal(model.coef_[2:], 0.0)
+    other = ScaleModel().fit(K, given[:30], errors[:30])
+    assert_allclose(
+        model.predict(K_cross, given[30:], h[30:]), other.predict(K_cross, given[30:]), rtol=1e-9
+    )
 
 
 def test_strength_is_chosen_on_part_of_many_samples(monkeypatch):
