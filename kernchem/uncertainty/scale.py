@@ -98,7 +98,7 @@ class ScaleModel:
         Returns
         -------
         ScaleModel
-            The model.
+            The model, without ``loo_log_std_``.
         """
         self = cls()
         self.coef_, self.dual_ = coef, dual
