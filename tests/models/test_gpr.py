@@ -245,6 +245,7 @@ def test_known_noise_of_labels(arrays, rng):
     assert 0.05 < found.amplitude_ < 50.0
 
 
+@pytest.mark.slow
 def test_noise_of_groups_is_learnt(rng):
     X = np.linspace(0, 10, 240)[:, None]
     group = np.arange(240) % 2
@@ -296,11 +297,12 @@ def test_leave_out_equals_refits(small, cv):
 def test_jackknife_plus_equals_refits(small):
     y = small["atomization_energy"]
     fixed = {"kernel": Laplacian(5e3), "descriptor": BagOfBonds(), **FIXED}
-    train, labels, test = small[:60], y[:60], small[60:70]
+    n = size(60, 25)
+    train, labels, test = small[:n], y[:n], small[60:70]
     model = GPR(**fixed).fit(train, labels)
-    residuals, left_out = np.empty(60), np.empty((10, 60))
-    for i in range(60):
-        rest = np.delete(np.arange(60), i)
+    residuals, left_out = np.empty(n), np.empty((10, n))
+    for i in range(n):
+        rest = np.delete(np.arange(n), i)
         refit = KRR(**fixed).fit(train[rest], labels[rest])
         residuals[i] = labels[i] - refit.predict(train[[i]])[0]
         left_out[:, i] = refit.predict(test)
@@ -433,7 +435,10 @@ def test_append_and_forget_equal_refits(arrays, n_targets):
     require_equal(model, GPR(**fixed).fit(X[left], y[left]), new)
 
 
-@pytest.mark.parametrize("descriptor", [BagOfBonds(), CoulombMatrix(), ACSF()])
+@pytest.mark.parametrize(
+    "descriptor",
+    [BagOfBonds(), CoulombMatrix(), pytest.param(ACSF(), marks=pytest.mark.slow)],
+)
 def test_append_and_forget_structures(small, descriptor):
     y = small["atomization_energy"]
     kernel = AtomSum(Gaussian(3.0)) if isinstance(descriptor, ACSF) else Laplacian(5e3)
@@ -449,6 +454,7 @@ def test_append_and_forget_structures(small, descriptor):
     require_equal(model, GPR(alpha=model.alpha_, **fixed).fit(data[left], y[left]), data[90:])
 
 
+@pytest.mark.slow
 def test_appended_terms_stay_the_same_kernel(small):
     y = small["atomization_energy"]
     terms = Term(BagOfBonds(), Laplacian(5e3)) + 0.5 * Term(ACSF(), AtomSum(Gaussian(3.0)))
@@ -564,6 +570,7 @@ def test_labels_from_the_prior_lie_in_the_intervals():
         assert low - 0.03 <= inside[method] / total <= high + 0.03
 
 
+@pytest.mark.slow
 def test_error_bars_follow_the_errors(rng):
     """Noise that grows along x: a process of constant noise cannot know, its scale model does."""
     X = rng.uniform(0, 10, size=(400, 1))
