@@ -2,6 +2,14 @@
 
 from kernchem.solvers.cholesky import CholeskyFactor
 from kernchem.solvers.gls import GeneralisedLeastSquares
+from kernchem.solvers.path import RegularisationPath
 from kernchem.solvers.scores import Score, likelihood, predictive
 
-__all__ = ["CholeskyFactor", "GeneralisedLeastSquares", "Score", "likelihood", "predictive"]
+__all__ = [
+    "CholeskyFactor",
+    "GeneralisedLeastSquares",
+    "RegularisationPath",
+    "Score",
+    "likelihood",
+    "predictive",
+]

@@ -22,7 +22,7 @@ from scipy.linalg import qr, solve_triangular
 from kernchem.errors import SettingError
 from kernchem.solvers.cholesky import CholeskyFactor
 
-__all__ = ["GeneralisedLeastSquares"]
+__all__ = ["GeneralisedLeastSquares", "alone_in_basis"]
 
 _Array = npt.NDArray[np.float64]
 
@@ -101,7 +101,7 @@ class GeneralisedLeastSquares:
         precision = inverse - (self.reduction**2).sum(axis=1)
         undetermined = ~(precision > _CANCELLED * inverse)
         if self._basis is not None:
-            undetermined |= (self._basis**2).sum(axis=1) > _SPANNED
+            undetermined |= alone_in_basis(self._basis)
         return np.asarray(1.0 / np.where(undetermined, np.nan, precision))
 
     def cv(self, folds: Iterable[npt.NDArray[np.int64]]) -> _Array:
@@ -177,3 +177,8 @@ class GeneralisedLeastSquares:
         if len(self._r):
             outer = solve_triangular(self._r, basis.T, trans="T")
         return half, np.asarray(outer - self._q.T @ half)
+
+
+def alone_in_basis(orthonormal: _Array) -> npt.NDArray[np.bool_]:
+    """Return which rows of an orthonormal basis span a direction that no other row has."""
+    return np.asarray((orthonormal**2).sum(axis=1) > _SPANNED)
