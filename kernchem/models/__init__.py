@@ -5,6 +5,7 @@ from kernchem.models.delta import DeltaLearner
 from kernchem.models.gpr import GPR
 from kernchem.models.krr import KRR
 from kernchem.models.recipes import composite
+from kernchem.models.search import LeaveOneOutSearch
 from kernchem.models.terms import Term, TermProduct, TermSum
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "KRR",
     "CompositionBaseline",
     "DeltaLearner",
+    "LeaveOneOutSearch",
     "Term",
     "TermProduct",
     "TermSum",

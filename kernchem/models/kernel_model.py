@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ from kernchem.models.tuning import Trial, kernel_matrix
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
 from kernchem.structures import Structures, as_structures
 
-__all__ = ["KernelModel", "panels", "require_choice", "settled"]
+__all__ = ["KernelModel", "Prepared", "panels", "require_choice", "settled"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -57,6 +57,33 @@ _ASYMMETRY = 1e-8
 _PANEL = 2048
 
 
+class Prepared(NamedTuple):
+    """Input of a fit.
+
+    Attributes
+    ----------
+    samples : array or Structures
+        Samples of a weight above zero.
+    labels : array (n_samples,) or (n_samples, n_targets)
+        Labels of all samples.
+    weights : array (n_samples,)
+        Weights of all samples.
+    kept : array of int
+        Numbers of the samples of a weight above zero.
+    training : TrainingSet
+        Distinct ones of them, with features.
+    folds : list of array of int or None
+        Distinct samples that are left out together.
+    """
+
+    samples: Any
+    labels: _Array
+    weights: _Array
+    kept: _Rows
+    training: TrainingSet
+    folds: list[_Rows] | None
+
+
 class KernelModel(RegressorMixin, BaseEstimator):
     """Base class of regressors with a kernel part and an unpenalised linear part.
 
@@ -67,6 +94,7 @@ class KernelModel(RegressorMixin, BaseEstimator):
     kernel: Any
     descriptor: Any
     composition: bool | Literal["auto"]
+    cv: Any
     kernel_: Any
     alpha_: Any
     condition_: float
@@ -98,24 +126,15 @@ class KernelModel(RegressorMixin, BaseEstimator):
         noise_groups: Any = None,
     ) -> None:
         """Fit the model; ``noise`` and ``noise_groups`` as in :meth:`kernchem.GPR.fit`."""
-        self._check_settings()
-        self._forget()
-        samples, labels = self._checked_input(X, y)
-        weights = check_weights(sample_weight, len(labels))
-        kept = np.flatnonzero(weights > 0)
-        if len(kept) < len(labels):
-            samples = samples[np.ix_(kept, kept)] if self._precomputed else samples[kept]
+        given = self._prepared(X, y, sample_weight, groups, self.cv, noise, noise_groups)
+        training, kept, labels = given.training, given.kept, given.labels
         targets = labels.reshape(len(labels), -1)
-        fold = fold_numbers(self.cv, groups, targets)
-        errors = LabelErrors.of(noise, noise_groups, len(labels)).take(kept)
-        training = self._training_set(samples, targets[kept], weights[kept], errors)
-        folds = training.folds(None if fold is None else fold[kept])
         with blas_for(len(training)):
-            self._choose(training, folds)
+            self._choose(training, given.folds)
             factor, solution = self._solve(training)
             self.condition_, self.jitter_ = factor.condition(), factor.jitter
             self._keep(training, solution.dual, solution.coef, kept, targets, labels.shape[1:])
-            self._report(solution, samples)
+            self._report(solution, given.samples)
             self._finish(factor, solution)
 
     def predict(self, X: Any) -> _Array:
@@ -178,6 +197,31 @@ class KernelModel(RegressorMixin, BaseEstimator):
         return self._residuals_of_samples(training, residuals)
 
     # -- the steps of fit, in order ---------------------------------------------------------------
+
+    def _prepared(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        groups: Any,
+        cv: Any,
+        noise: Any = None,
+        noise_groups: Any = None,
+    ) -> Prepared:
+        """Check everything, compute features and merge samples; forget an earlier fit."""
+        self._check_settings()
+        self._forget()
+        samples, labels = self._checked_input(X, y)
+        weights = check_weights(sample_weight, len(labels))
+        kept = np.flatnonzero(weights > 0)
+        if len(kept) < len(labels):
+            samples = samples[np.ix_(kept, kept)] if self._precomputed else samples[kept]
+        targets = labels.reshape(len(labels), -1)
+        fold = fold_numbers(cv, groups, targets)
+        errors = LabelErrors.of(noise, noise_groups, len(labels)).take(kept)
+        training = self._training_set(samples, targets[kept], weights[kept], errors)
+        folds = training.folds(None if fold is None else fold[kept])
+        return Prepared(samples, labels, weights, kept, training, folds)
 
     def _check_settings(self) -> None:
         kernels = (*NAMED_KERNELS, *RECIPES, "precomputed")
