@@ -91,8 +91,8 @@ def main() -> None:
           f"{each:.2f} s per candidate, {each * n_candidates:.0f} s for all (extrapolated from "
           f"{len(order)})")  # fmt: skip
     print(f"ratio 1/{1 / result['ratio']:.1f} (goal 1/{1 / GOAL:.0f})")
-    print(f"best: length scale {result['best_length_scale']:.4g}, alpha {result['best_alpha']:.2e}, "
-          f"5-fold MAE {result['cv_error']:.3f}; the peer's errors differ by "
+    print(f"best: length scale {result['best_length_scale']:.4g}, "
+          f"alpha {result['best_alpha']:.2e}, 5-fold MAE {result['cv_error']:.3f}; the peer's errors differ by "
           f"{result['largest_difference_of_errors']:.1e} at most")  # fmt: skip
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")
