@@ -303,6 +303,8 @@ class GPR(ProcessModel):
     def calibrate(self, X: Any, y: Any) -> GPR:
         """Keep the errors on labelled samples that were not in ``fit``, for conformal intervals.
 
+        ``append`` and ``forget`` make another model, of which the errors are not known.
+
         Parameters
         ----------
         X : array (n, n_features) or structures

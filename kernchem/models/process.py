@@ -216,6 +216,8 @@ class ProcessModel(KernelModel):
         self._keep(training, solution.dual, solution.coef, kept, labels, self._target_shape)
         self.loo_residuals_ = self._residuals_of_samples(training, solution.loo()[0])
         self._finish(factor, solution, old)
+        # Errors of another model, perhaps on labels that this one has learnt, promise nothing.
+        self.__dict__.pop("_scores", None)
 
     # -- the steps of fit -------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from ase.build import molecule
 
 from kernchem import GPR
 from kernchem.descriptors import CoulombMatrix
-from kernchem.errors import KernchemWarning, SingularKernelError
+from kernchem.errors import KernchemWarning, SettingError, SingularKernelError
 from kernchem.kernels import Gaussian, Laplacian
 from kernchem.structures import Structures
 
@@ -69,6 +69,16 @@ def test_jitter_is_added_again_to_the_last_bit():
     expected = model.predict(queries, return_std=True)
     del model.__dict__["_posterior"]
     np.testing.assert_array_equal(model.predict(queries, return_std=True), expected)
+
+
+@pytest.mark.parametrize("change", [lambda m, X: m.append(X, X[:, 0]), lambda m, _: m.forget([0])])
+def test_errors_of_another_model_make_no_intervals(change):
+    X = np.random.default_rng(2).uniform(0, 6, (30, 2))
+    model = GPR(alpha=0.01).fit(X[:20], X[:20, 0]).calibrate(X[20:], X[20:, 0])
+    model.predict_interval(X, method="conformal")
+    change(model, X[20:])
+    with pytest.raises(SettingError, match="call calibrate"):
+        model.predict_interval(X, method="conformal")
 
 
 def answers(model, queries):
