@@ -59,12 +59,15 @@ class RegularisationPath:
     -----
     8 n^3 / 3 flops, a quarter of them bound by memory: the time of six (n = 600) to nine (n = 4000)
     solutions with leave-one-out residuals by :class:`~kernchem.solvers.CholeskyFactor`, so it pays
-    from about ten regularisers on. Eigenvectors, which would serve as well, take 1.3 to 1.8 times
+    from about ten regularisers on. Eigenvectors, which would serve as well, take 1.2 to 1.5 times
     as long. No memory beyond that of K.
 
     The orthogonal transformations round relative to the norm of K, which is up to n times its mean
     diagonal where the kernel is smooth; a Cholesky factor rounds relative to the diagonal. An alpha
-    below the norm times 1e-16 is noise itself: T + alpha may cease to be positive definite.
+    below the norm times 1e-16 is noise itself: T + alpha may cease to be positive definite. Residuals
+    of a Gaussian kernel of 600 rows and norm 560 differ from those of a Cholesky factor by 3e-9 of
+    the largest at alpha = 1e-6, 1e-7 at 2e-8, 4e-6 at 6e-10, 3e-4 at 2e-11 and 4e-3 at 1e-14; those
+    of a rough kernel, such as a Laplacian, by 2e-11 at all of them.
 
     References
     ----------
