@@ -249,7 +249,7 @@ class LeaveOneOutSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         if isinstance(base, RadialKernel):
             starts = np.exp(start_thetas(kernel, matrices.features, matrices.distances))
             return np.geomspace(starts.min(), starts.max(), number)
-        return kernel.get_params()[name] * np.geomspace(*_FACTOR_RANGE, number)
+        return np.asarray(kernel.get_params()[name] * np.geomspace(*_FACTOR_RANGE, number))
 
     def _second_stage(
         self,
@@ -284,7 +284,7 @@ class LeaveOneOutSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         self, loo: _Array, cv: _Array, kernels: list[Any], scales: _Array, alphas: _Array
     ) -> None:
         """Set what the search has found."""
-        params = []
+        params: list[dict[str, Any]] = []
         for kernel, scale in zip(kernels, scales, strict=True):
             own = {} if np.isnan(scale) else {"kernel": kernel}
             params.extend({**own, "alpha": float(alpha)} for alpha in alphas)
