@@ -64,10 +64,10 @@ class RegularisationPath:
 
     The orthogonal transformations round relative to the norm of K, which is up to n times its mean
     diagonal where the kernel is smooth; a Cholesky factor rounds relative to the diagonal. An alpha
-    below the norm times 1e-16 is noise itself: T + alpha may cease to be positive definite. Residuals
-    of a Gaussian kernel of 600 rows and norm 560 differ from those of a Cholesky factor by 3e-9 of
-    the largest at alpha = 1e-6, 1e-7 at 2e-8, 4e-6 at 6e-10, 3e-4 at 2e-11 and 4e-3 at 1e-14; those
-    of a rough kernel, such as a Laplacian, by 2e-11 at all of them.
+    below the norm times 1e-16 is noise itself: T + alpha may cease to be positive definite.
+    Residuals of a Gaussian kernel of 600 rows and norm 560 differ from those of a Cholesky factor
+    by 3e-9 of the largest at alpha = 1e-6, 1e-7 at 2e-8, 4e-6 at 6e-10, 3e-4 at 2e-11 and 4e-3 at
+    1e-14; those of a rough kernel, such as a Laplacian, by 2e-11 at all of them.
 
     References
     ----------
