@@ -1,7 +1,7 @@
 """Checks that several modules share, and the texts of their errors."""
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -129,7 +129,7 @@ def real_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
         ) from None
 
 
-def is_whole(value: Any, smallest: int) -> bool:
+def is_whole(value: Any, smallest: int) -> TypeGuard[int]:
     """Whether an argument is a whole number and not below ``smallest``."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     return bool(whole and value >= smallest)

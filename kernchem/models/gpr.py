@@ -18,7 +18,6 @@ from kernchem.models.gp_search import Noise, log_likelihood, noise_variances
 from kernchem.models.kernel_model import require_choice
 from kernchem.models.posterior import Queries
 from kernchem.models.process import ProcessModel
-from kernchem.models.training_set import fold_numbers
 from kernchem.solvers import CholeskyFactor
 from kernchem.uncertainty import split_conformal
 from kernchem.uncertainty.checks import check_coverage
@@ -288,8 +287,7 @@ class GPR(ProcessModel):
         if method == "jackknife+":
             ends = posterior.jackknife(self._panels(*found), coverage)
         elif method == "cv+":
-            fold = fold_numbers(_CV_PLUS_FOLDS if self.cv is None else self.cv, None, self._labels)
-            folds = self._training.folds(None if fold is None else fold[self._kept])
+            folds = self._folds(_CV_PLUS_FOLDS if self.cv is None else self.cv, None)
             ends = posterior.cv_plus(self._panels(*found), coverage, folds or [])
         else:
             mean, std = self._mean_and_std(*found)
@@ -398,12 +396,9 @@ class GPR(ProcessModel):
         n^2 per sample of the largest fold: no refits.
         """
         check_is_fitted(self, "dual_coef_")
-        training = self._training
-        fold = fold_numbers(cv, groups, self._labels)
-        folds = training.folds(None if fold is None else fold[self._kept])
-        with blas_for(len(training)):
-            residuals, std = self._posterior.left_out(folds)
-        mean = self._of_samples(training.targets - residuals)
+        with blas_for(len(self._training)):
+            residuals, std = self._posterior.left_out(self._folds(cv, groups))
+        mean = self._of_samples(self._training.targets - residuals)
         return mean, self._of_samples(std)
 
     def log_marginal_likelihood(self, theta: Any = None, eval_gradient: bool = False) -> Any:

@@ -184,17 +184,23 @@ class KernelModel(RegressorMixin, BaseEstimator):
 
         Notes
         -----
-        One factorisation and one inversion, 2 n^3 / 3 flops, plus n^2 per sample of the
-        largest fold. Identical samples count as one when folds are made.
+        One factorisation and one inversion, 2 n^3 / 3 flops, of a model that does not keep them,
+        plus n^2 per sample of the largest fold. Identical samples count as one when folds are made.
         """
         check_is_fitted(self, "dual_coef_")
-        training = self._training
+        with blas_for(len(self._training)):
+            residuals = self._left_out(self._folds(cv, groups))
+        return self._residuals_of_samples(self._training, residuals)
+
+    def _folds(self, cv: Any, groups: Any) -> list[_Rows] | None:
+        """Return the distinct training samples of each fold; None leaves out one at a time."""
         fold = fold_numbers(cv, groups, self._labels)
-        folds = training.folds(None if fold is None else fold[self._kept])
-        with blas_for(len(training)):
-            _, solution = self._solve(training, self.jitter_)
-            residuals = solution.loo()[0] if folds is None else solution.cv(folds)
-        return self._residuals_of_samples(training, residuals)
+        return self._training.folds(None if fold is None else fold[self._kept])
+
+    def _left_out(self, folds: list[_Rows] | None) -> _Array:
+        """Return residuals (n, n_targets) of the distinct training samples."""
+        _, solution = self._solve(self._training, self.jitter_)
+        return solution.loo()[0] if folds is None else solution.cv(folds)
 
     # -- the steps of fit, in order ---------------------------------------------------------------
 

@@ -156,6 +156,8 @@ class Posterior:
     def jackknife(self, panels: Iterator[Queries], coverage: float) -> list[tuple[_Array, _Array]]:
         """Return exact jackknife+ intervals for each target."""
         rows = np.flatnonzero(self.known)
+        if not len(rows):
+            raise SettingError("no sample can be left out; use method='gaussian'")
         ends: list[list[tuple[_Array, _Array]]] = [[] for _ in range(self.targets.shape[1])]
         for queries in panels:
             mean = self.mean(queries)

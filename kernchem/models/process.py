@@ -347,6 +347,9 @@ class ProcessModel(KernelModel):
             mean[panel], std[panel] = self._posterior.mean(queries), self._posterior.std(queries)
         return mean, std
 
+    def _left_out(self, folds: list[_Rows] | None) -> _Array:
+        return self._posterior.left_out(folds)[0]
+
     def _of_samples(self, values: _Array) -> _Array:
         """Return values of the distinct samples (n, t) for all samples, in the labels' shape."""
         out = np.full_like(self._labels, np.nan)

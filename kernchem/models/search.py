@@ -229,7 +229,7 @@ class LeaveOneOutSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         if not is_whole(self.n_best, 1):
             raise SettingError(f"n_best={self.n_best!r}; use a whole number from 1 on")
         if is_whole(self.alphas, 1):
-            return np.geomspace(*_ALPHA_RANGE, int(self.alphas))  # type: ignore[arg-type]
+            return np.geomspace(*_ALPHA_RANGE, int(self.alphas))
         return _positive("alphas", self.alphas)
 
     def _scales(self, kernel: Any, name: str | None, matrices: _Matrices) -> _Array:
@@ -244,7 +244,7 @@ class LeaveOneOutSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             return scales
         if name is None:
             return np.array([np.nan])
-        number = int(self.length_scales)  # type: ignore[arg-type]
+        number = int(self.length_scales)
         base = kernel.base if isinstance(kernel, StructureKernel) else kernel
         if isinstance(base, RadialKernel):
             starts = np.exp(start_thetas(kernel, matrices.features, matrices.distances))

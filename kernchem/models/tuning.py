@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -154,7 +155,7 @@ class _Search:
             return np.asarray(kernel.from_distances(self.distances))
         if isinstance(kernel, JointKernel):
             factors = [
-                self._kept(k, one.theta, lambda k=k: kernel.factor(k, features))  # type: ignore[misc]
+                self._kept(k, one.theta, partial(kernel.factor, k, features))
                 for k, one in enumerate(kernel.kernels)
             ]
             return kernel.combined(factors)

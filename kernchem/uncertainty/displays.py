@@ -6,6 +6,7 @@ axes and the figure are ``ax_`` and ``figure_``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -49,7 +50,7 @@ _Array = npt.NDArray[np.float64]
 _BELOW_AXIS = 0.01
 
 
-class _Display:
+class _Display(ABC):
     """Predictions with error bars, and how they come onto axes."""
 
     _size = (5.2, 4.6)
@@ -158,8 +159,9 @@ class _Display:
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
+    @abstractmethod
     def _draw(self, ax: Axes) -> None:
-        raise NotImplementedError
+        """Draw on axes; a subclass implements it."""
 
     def _label(self, quantity: str) -> str:
         return f"{quantity} / {self.unit}" if self.unit else quantity

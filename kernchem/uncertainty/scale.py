@@ -194,15 +194,16 @@ class ScaleModel:
             h = np.zeros_like(h)
         basis, back = _reduced(np.column_stack([np.ones(n), log_std, h]))
         block = K[np.ix_(rows, rows)]
-        errors: dict[float, tuple[float, _Array]] = {}
+        found = []
         for strength in _STRENGTHS:
             solution = _solution(block, strength * diagonal, targets[rows], basis[rows])
             if solution is not None:
                 squares = solution.loo()[0][:, 0] ** 2
-                errors[float(np.nanmean(squares))] = strength, squares
-        if not errors or _doubtful(errors[min(errors)][1], (targets - log_std)[rows]):
+                found.append((float(np.nanmean(squares)), float(strength), squares))
+        best = min(found, key=lambda one: one[0], default=None)
+        if best is None or _doubtful(best[2], (targets - log_std)[rows]):
             return log_std
-        self.strength_ = float(errors[min(errors)][0])
+        self.strength_ = best[1]
         noise = self.strength_ * diagonal
         solution = _solution(K, noise, targets, basis)
         plain = np.zeros(n)
