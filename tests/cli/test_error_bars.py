@@ -69,7 +69,7 @@ def reference(folder):
 
 
 @pytest.fixture(scope="module")
-def test(folder):
+def unseen(folder):
     return read(folder / "test.xyz")
 
 
@@ -93,7 +93,7 @@ def test_the_summary_tells_noise_amplitude_and_coverage(folder, trained, referen
         assert re.search(rf"^{name:<14}{re.escape(text)}", trained, re.MULTILINE), text
 
 
-def test_a_correction_with_error_bars(folder, test):
+def test_a_correction_with_error_bars(folder, unseen):
     model = folder / "delta.kc"
     result = invoke(
         "train", folder / "train.xyz", "--model", "gpr", *OPTIONS, "--baseline", GFN2, "--alpha",
@@ -105,8 +105,8 @@ def test_a_correction_with_error_bars(folder, test):
     gpr = GPR(descriptor=BagOfBonds(), alpha=1e-3, composition=False)
     expected = DeltaLearner(gpr, GFN2).fit(train, train[TARGET])
     found = table(invoke("predict", model, folder / "test.xyz", "-q").stdout)
-    np.testing.assert_array_equal(found[:, :2].T, expected.predict(test, return_std=True))
-    np.testing.assert_allclose(found[:, 2:].T, expected.predict_interval(test), rtol=1e-12)
+    np.testing.assert_array_equal(found[:, :2].T, expected.predict(unseen, return_std=True))
+    np.testing.assert_allclose(found[:, 2:].T, expected.predict_interval(unseen), rtol=1e-12)
 
 
 def test_settings_file_names_the_model(folder, tmp_path):
@@ -147,43 +147,43 @@ def test_more_memory_is_needed(folder, tmp_path, monkeypatch):
 # -- predict --------------------------------------------------------------------------------------
 
 
-def test_csv_holds_error_bars(folder, trained, reference, test):
+def test_csv_holds_error_bars(folder, trained, reference, unseen):
     result = invoke("predict", folder / "model.kc", folder / "test.xyz", "--quiet")
     assert result.exit_code == 0
     header = result.stdout.splitlines()[0].split(",")
     assert header[-6:] == [*COLUMNS, "reference", "residual"]
     found = table(result.stdout)
-    mean, std = reference.predict(test, return_std=True)
-    expected = [mean, std, *reference.predict_interval(test)]
+    mean, std = reference.predict(unseen, return_std=True)
+    expected = [mean, std, *reference.predict_interval(unseen)]
     np.testing.assert_array_equal(found.T, expected)
     (row, *_) = csv.DictReader(io.StringIO(result.stdout))
-    assert float(row["residual"]) == pytest.approx(test[TARGET][0] - mean[0], abs=1e-9)
+    assert float(row["residual"]) == pytest.approx(unseen[TARGET][0] - mean[0], abs=1e-9)
 
 
-def test_gaussian_intervals(folder, trained, reference, test):
+def test_gaussian_intervals(folder, trained, reference, unseen):
     options = ["--coverage", 0.5, "--method", "gaussian"]
     result = invoke("predict", folder / "model.kc", folder / "test.xyz", "--quiet", *options)
-    mean, std = reference.predict(test, return_std=True)
+    mean, std = reference.predict(unseen, return_std=True)
     expected = norm.interval(0.5, mean, std)
     np.testing.assert_allclose(table(result.stdout)[:, 2:].T, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["jackknife+", "cv+"])
-def test_intervals_of_models_that_left_samples_out(folder, trained, reference, test, method):
+def test_intervals_of_models_that_left_samples_out(folder, trained, reference, unseen, method):
     options = ["--coverage", 0.8, "--method", method]
     result = invoke("predict", folder / "model.kc", folder / "test.xyz", "--quiet", *options)
-    expected = reference.predict_interval(test, 0.8, method)
+    expected = reference.predict_interval(unseen, 0.8, method)
     np.testing.assert_allclose(table(result.stdout)[:, 2:].T, expected, rtol=1e-12)
 
 
-def test_extended_xyz_holds_error_bars(folder, trained, reference, test, tmp_path):
+def test_extended_xyz_holds_error_bars(folder, trained, reference, unseen, tmp_path):
     out = tmp_path / "predicted.xyz"
     result = invoke("predict", folder / "model.kc", folder / "test.xyz", "--out", out, "-q")
     assert result.exit_code == 0, result.output
     frames = ase_read(out, ":", format="extxyz")
     found = np.array([[atoms.info[name] for name in COLUMNS] for atoms in frames])
-    mean, std = reference.predict(test, return_std=True)
-    np.testing.assert_array_equal(found.T, [mean, std, *reference.predict_interval(test)])
+    mean, std = reference.predict(unseen, return_std=True)
+    np.testing.assert_array_equal(found.T, [mean, std, *reference.predict_interval(unseen)])
     for atoms in frames:
         del atoms.info[NAME]
     write(out, frames, format="extxyz")
@@ -207,10 +207,10 @@ def test_batches_change_nothing_and_are_all_that_is_held(folder, trained, monkey
     np.testing.assert_allclose(table(parts.stdout), table(whole.stdout), rtol=1e-10)
 
 
-def test_the_coverage_of_references_is_told(folder, trained, reference, test):
+def test_the_coverage_of_references_is_told(folder, trained, reference, unseen):
     result = invoke("predict", folder / "model.kc", folder / "test.xyz", "--coverage", 0.55)
-    lower, upper = reference.predict_interval(test, 0.55)
-    inside = int(((lower <= test[TARGET]) & (test[TARGET] <= upper)).sum())
+    lower, upper = reference.predict_interval(unseen, 0.55)
+    inside = int(((lower <= unseen[TARGET]) & (unseen[TARGET] <= upper)).sum())
     assert 0 < inside < 25
     told = f"{TARGET}, {inside} of 25 inside 55 % intervals, {4 * inside}.0 %"
     assert told in result.stderr
@@ -227,7 +227,7 @@ def test_refused_molecules_have_no_error_bars(folder, trained, tmp_path):
     assert "inside 90 % intervals" in result.stderr
 
 
-def test_the_figure_shows_intervals(folder, trained, reference, test, tmp_path, monkeypatch):
+def test_the_figure_shows_intervals(folder, trained, reference, unseen, tmp_path, monkeypatch):
     given = {}
 
     def record(path, reference, predicted, **options):
@@ -238,7 +238,7 @@ def test_the_figure_shows_intervals(folder, trained, reference, test, tmp_path, 
     figure = tmp_path / "parity.png"
     result = invoke("predict", folder / "model.kc", folder / "test.xyz", "--plot", figure, "-q")
     assert result.exit_code == 0
-    np.testing.assert_array_equal(given["intervals"], reference.predict_interval(test))
+    np.testing.assert_array_equal(given["intervals"], reference.predict_interval(unseen))
     assert given["title"].endswith("; 90 % intervals")
 
 

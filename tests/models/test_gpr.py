@@ -21,11 +21,9 @@ from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from kernchem import GPR, KRR
-from kernchem.datasets import load_qm_small
-from kernchem.descriptors import ACSF, BagOfBonds, CoulombMatrix
-from kernchem.errors import KernchemError, LabelError, SettingError, UnknownElementError
-from kernchem.kernels import AtomSum, Constant, Gaussian, Laplacian, Matern, WhiteNoise
-from kernchem.models import Term, gp_search
+from kernchem.descriptors import BagOfBonds
+from kernchem.errors import KernchemError, LabelError, SettingError
+from kernchem.kernels import Constant, Gaussian, Laplacian, Matern, WhiteNoise
 from kernchem.uncertainty import coverage_band, jackknife_plus
 
 FIXED = {"optimizer": None, "alpha": 1e-3}
@@ -42,17 +40,6 @@ PLAIN = {"amplitude": 1.0, "calibration": None}
 )
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
-
-
-@pytest.fixture
-def arrays(rng):
-    X = rng.normal(size=(50, 3))
-    return X, np.sin(X).sum(axis=1) + 0.05 * rng.normal(size=50), rng.normal(size=(12, 3))
-
-
-@pytest.fixture(scope="module")
-def small():
-    return load_qm_small()[:100]
 
 
 # -- scikit-learn's process -----------------------------------------------------------------------
@@ -139,134 +126,6 @@ def test_mean_is_that_of_kernel_ridge_regression(small):
     assert_allclose(model.loo_residuals_, krr.loo_residuals_, rtol=1e-7, atol=1e-7)
     assert_allclose(model.composition_, krr.composition_, rtol=1e-8)
     assert model.elements_ == krr.elements_
-
-
-# -- choices --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kernel", [Gaussian(), Gaussian([1.0, 1.0, 1.0]), Constant() * Matern()])
-@pytest.mark.parametrize("optimizer", ["loo", "lml"])
-@pytest.mark.parametrize("extra", ["", "noise", "groups", "folds"])
-def test_slopes_of_the_search_are_those_of_finite_differences(arrays, kernel, optimizer, extra):
-    X, y, _ = arrays
-    seen = []
-
-    class Spy(gp_search._Objective):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            seen.append(self)
-
-    noise = np.linspace(0.02, 0.08, 50) if extra == "noise" else None
-    groups = np.arange(50) % 3 if extra == "groups" else None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gp_search, "_Objective", Spy)
-        model = GPR(kernel, optimizer=optimizer, cv=5 if extra == "folds" else None)
-        model.fit(X, y, noise=noise, noise_groups=groups)
-    objective = seen[-1]
-    n = len(kernel.theta) + (3 if extra == "groups" else 2 if extra == "noise" else 1)
-    point = np.concatenate([kernel.theta, np.full(n - len(kernel.theta), np.log(1e-2))])
-    _, slopes = objective.value_and_slopes(point)
-    assert slopes.shape == (n,)
-    for k in range(n):
-        step = np.eye(n)[k] * 1e-4
-        up, down = objective.value(point + step), objective.value(point - step)
-        assert_allclose(slopes[k], (up - down) / 2e-4, rtol=2e-5, atol=1e-7)
-
-
-def test_slopes_with_terms(small):
-    terms = Term(BagOfBonds(), "laplacian", width=1.0) + 0.3 * Term(
-        ACSF(), AtomSum(Gaussian()), width=1.0
-    ) * Term(CoulombMatrix(), "gaussian", width=2.0)
-    seen = []
-
-    class Spy(gp_search._Objective):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            seen.append(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gp_search, "_Objective", Spy)
-        patch.setattr(gp_search, "_STEPS", 1)
-        patch.setattr(gp_search, "_ALPHAS", np.array([1e-3]))
-        model = GPR(terms).fit(small[:30], small["atomization_energy"][:30])
-    objective = seen[-1]
-    point = np.append(objective.kernel.theta, np.log(1e-3))
-    _, slopes = objective.value_and_slopes(point)
-    assert slopes.shape == (5,)
-    for k in range(5):
-        step = np.eye(5)[k] * 1e-4
-        up, down = objective.value(point + step), objective.value(point - step)
-        assert_allclose(slopes[k], (up - down) / 2e-4, rtol=1e-4, atol=1e-7)
-    mean, std = model.predict(small[30:33], return_std=True)
-    assert mean.shape == std.shape == (3,)
-    assert (std > 0).all()
-
-
-def test_settings_that_are_kept(arrays):
-    X, y, _ = arrays
-    model = GPR(Gaussian(1.7), alpha=1e-3, amplitude=2.5, optimizer=None).fit(X, y)
-    assert (model.kernel_.length_scale, model.alpha_, model.amplitude_) == (1.7, 1e-3, 2.5)
-    assert model.trials_ == []
-    model = GPR(Gaussian(1.7), optimizer=None).fit(X, y)
-    assert model.kernel_.length_scale == 1.7
-    assert len({trial.alpha for trial in model.trials_}) > 3
-    model = GPR(Gaussian(1.7, "fixed"), alpha=1e-3).fit(X, y)
-    assert model.kernel_.length_scale == 1.7
-    model = GPR(alpha=1e-2).fit(X, y)
-    assert {trial.alpha for trial in model.trials_} == {1e-2}
-    assert model.kernel_.length_scale != 1.0
-
-
-def test_restarts_find_no_worse_place(arrays):
-    X, y, _ = arrays
-    once = GPR(Gaussian([1.0] * 3)).fit(X, y)
-    often = GPR(Gaussian([1.0] * 3), n_restarts=3, random_state=1).fit(X, y)
-    assert len(often.trials_) > len(once.trials_)
-    best = [min(t.error for t in m.trials_ if t.n_rows == 50) for m in (once, often)]
-    assert best[1] <= best[0] + 1e-9
-    again = GPR(Gaussian([1.0] * 3), n_restarts=3, random_state=1).fit(X, y)
-    assert_array_equal(again.kernel_.theta, often.kernel_.theta)
-
-
-def test_known_noise_of_labels(arrays, rng):
-    """A wide prior and known noise: the standard error of a weighted mean."""
-    X, y, new = arrays
-    noise = np.linspace(0.05, 0.5, 50)
-    kernel = Constant(2.0) * Gaussian(1.3)
-    model = GPR(kernel, alpha=1e-12, optimizer=None, **PLAIN).fit(X, y, noise=noise)
-    peer = GaussianProcessRegressor(
-        ConstantKernel(2.0) * RBF(1.3), alpha=noise**2 + 2e-12, optimizer=None
-    ).fit(X, y)
-    mean, std = model.predict(new, return_std=True)
-    expected, expected_std = peer.predict(new, return_std=True)
-    assert_allclose(mean, expected, rtol=1e-8)
-    assert_allclose(std, expected_std, rtol=1e-8)
-    found = GPR(Gaussian(1.3), optimizer=None, calibration=None).fit(X, y, noise=noise)
-    assert 0.05 < found.amplitude_ < 50.0
-
-
-@pytest.mark.slow
-def test_noise_of_groups_is_learnt(rng):
-    X = np.linspace(0, 10, 240)[:, None]
-    group = np.arange(240) % 2
-    y = np.sin(X[:, 0]) + np.where(group, 0.3, 0.03) * rng.normal(size=240)
-    model = GPR(optimizer="lml").fit(X, y, noise_groups=np.array(["fine", "coarse"])[group])
-    assert model.noise_groups_ == ("coarse", "fine")
-    found = np.sqrt(model.alpha_ * model.amplitude_)
-    assert_allclose(found, [0.3, 0.03], rtol=0.3)
-    coarse = found[0] > 3 * found[1]
-    assert coarse
-
-
-def test_copies_of_other_noise_are_not_merged(arrays):
-    X, y, _ = arrays
-    twice, labels = np.concatenate([X, X]), np.concatenate([y, y + 0.3])
-    group = np.repeat([0, 1], 50)
-    model = GPR(Gaussian(1.3), **FIXED).fit(twice, labels, noise_groups=group)
-    assert (model.dual_coef_ != 0.0).all()
-    merged = GPR(Gaussian(1.3), **FIXED).fit(twice, labels, noise=0.1)
-    assert (merged.dual_coef_[50:] == 0.0).all()
-    assert_allclose(merged._training.errors.variances, 0.005)
 
 
 # -- what one factorisation gives -----------------------------------------------------------------
@@ -402,141 +261,6 @@ def test_standard_deviation_is_the_root_of_the_covariance(small):
     assert_allclose(np.sqrt(np.einsum("iit->it", covariance)), std, rtol=1e-9)
     with pytest.raises(SettingError, match="exclude each other"):
         model.predict(small[:2], return_std=True, return_cov=True)
-
-
-# -- more and fewer labels ------------------------------------------------------------------------
-
-
-def require_equal(model, other, new):
-    for found, expected in zip(
-        model.predict(new, return_std=True), other.predict(new, return_std=True), strict=True
-    ):
-        assert_allclose(found, expected, rtol=1e-9)
-    for name in ("loo_residuals_", "loo_std_", "dual_coef_", "amplitude_", "alpha_"):
-        scale = np.abs(getattr(other, name)).max()
-        assert_allclose(getattr(model, name), getattr(other, name), rtol=1e-7, atol=1e-8 * scale)
-    for found, expected in zip(
-        model.predict_interval(new), other.predict_interval(new), strict=True
-    ):
-        assert_allclose(found, expected, rtol=1e-7)
-
-
-@pytest.mark.parametrize("n_targets", [1, 2])
-def test_append_and_forget_equal_refits(arrays, n_targets):
-    X, y, new = arrays
-    y = y if n_targets == 1 else np.column_stack([y, y**2])
-    fixed = {"kernel": Gaussian(1.3), "alpha": 1e-2, "optimizer": None}
-    model = GPR(**fixed).fit(X[:40], y[:40])
-    model.append(X[40:45], y[40:45]).append(X[45:], y[45:])
-    require_equal(model, GPR(**fixed).fit(X, y), new)
-    gone = np.array([3, 44, 0, 17])
-    model.forget(gone)
-    left = np.delete(np.arange(50), gone)
-    require_equal(model, GPR(**fixed).fit(X[left], y[left]), new)
-
-
-@pytest.mark.parametrize(
-    "descriptor",
-    [BagOfBonds(), CoulombMatrix(), pytest.param(ACSF(), marks=pytest.mark.slow)],
-)
-def test_append_and_forget_structures(small, descriptor):
-    y = small["atomization_energy"]
-    kernel = AtomSum(Gaussian(3.0)) if isinstance(descriptor, ACSF) else Laplacian(5e3)
-    fixed = {"kernel": kernel, "descriptor": descriptor, "optimizer": None}
-    # Larger molecules come later, so that layouts have to grow.
-    order = np.argsort(small.sizes, kind="stable")
-    data, y = small[order], y[order]
-    model = GPR(alpha=1e-3, **fixed).fit(data[:70], y[:70]).append(data[70:90], y[70:90])
-    # Noise is relative to the mean diagonal, which has changed: alpha_ follows it.
-    require_equal(model, GPR(alpha=model.alpha_, **fixed).fit(data[:90], y[:90]), data[90:])
-    model.forget([5, 88])
-    left = np.delete(np.arange(90), [5, 88])
-    require_equal(model, GPR(alpha=model.alpha_, **fixed).fit(data[left], y[left]), data[90:])
-
-
-@pytest.mark.slow
-def test_appended_terms_stay_the_same_kernel(small):
-    y = small["atomization_energy"]
-    terms = Term(BagOfBonds(), Laplacian(5e3)) + 0.5 * Term(ACSF(), AtomSum(Gaussian(3.0)))
-    model = GPR(terms, **FIXED).fit(small[:60], y[:60])
-    features = model.descriptor_.transform(small[:3])
-    before = model.kernel_(features)
-    model.append(small[60:90], y[60:90])
-    assert_allclose(model.kernel_(model.descriptor_.transform(small[:3])), before, rtol=1e-12)
-    again = clone(terms)
-    for term, weight in zip(again.terms, model.kernel_.weights, strict=True):
-        term.weight = weight
-    refit = GPR(again, alpha=model.alpha_, optimizer=None).fit(small[:90], y[:90])
-    mean, std = model.predict(small[90:], return_std=True)
-    expected, expected_std = refit.predict(small[90:], return_std=True)
-    assert_allclose(mean, expected, rtol=1e-9)
-    assert_allclose(std, expected_std, rtol=1e-8)
-
-
-def test_error_bars_can_stay_as_they_were_learnt(arrays):
-    X, y, new = arrays
-    model = GPR(Gaussian(1.3), **FIXED).fit(X[:45], y[:45])
-    scale = model._posterior.scales[0]
-    model.append(X[45:], y[45:], calibrate=False)
-    assert_array_equal(model._posterior.scales[0].coef_, scale.coef_)
-    assert_allclose(model._posterior.scales[0].dual_, np.append(scale.dual_, np.zeros(5)))
-    model.forget([0, 49], calibrate=False)
-    assert_allclose(model._posterior.scales[0].dual_, np.append(scale.dual_[1:], np.zeros(4)))
-    mean, std = model.predict(new, return_std=True)
-    refit = GPR(Gaussian(1.3), **FIXED).fit(X[1:49], y[1:49])
-    assert_allclose(mean, refit.predict(new), rtol=1e-9)
-    assert (std > 0).all()
-    assert model.loo_std_.shape == (48,)
-
-
-def test_append_with_noise_and_groups(arrays):
-    X, y, new = arrays
-    noise, groups = np.linspace(0.1, 0.4, 50), np.array(["a", "b"])[np.arange(50) % 2]
-    fixed = {"kernel": Gaussian(1.3), "alpha": 1e-2, "amplitude": 1.5, "optimizer": None}
-    model = GPR(**fixed).fit(X[:40], y[:40], noise=noise[:40], noise_groups=groups[:40])
-    with pytest.raises(LabelError, match="noise must be given for new labels"):
-        model.append(X[40:], y[40:])
-    with pytest.raises(LabelError, match=r"'c' is new; known are 'a', 'b'"):
-        model.append(X[40:41], y[40:41], noise=0.1, noise_groups=["c"])
-    model.append(X[40:], y[40:], noise=noise[40:], noise_groups=groups[40:])
-    require_equal(model, GPR(**fixed).fit(X, y, noise=noise, noise_groups=groups), new)
-
-
-def test_forgetting_copies(arrays):
-    X, y, new = arrays
-    twice = np.concatenate([X, X[:1]])
-    model = GPR(Gaussian(1.3), **FIXED).fit(twice, np.append(y, y[0]))
-    with pytest.raises(SettingError, match="samples 0, 50 are identical"):
-        model.forget([50])
-    model.forget([0, 50])
-    require_equal(model, GPR(Gaussian(1.3), **FIXED).fit(X[1:], y[1:]), new)
-    for wrong in ([], [-1], [99], np.arange(49)):
-        with pytest.raises(SettingError):
-            model.forget(wrong)
-
-
-def test_samples_of_weight_zero_can_be_forgotten(arrays):
-    X, y, new = arrays
-    weights = np.ones(50)
-    weights[7] = 0.0
-    model = GPR(Gaussian(1.3), **FIXED).fit(X, y, weights)
-    before = model.predict(new)
-    assert_allclose(model.forget([7]).predict(new), before, rtol=1e-12)
-    assert model.loo_residuals_.shape == (49,)
-
-
-def test_compositions_that_are_not_determined(small):
-    y = small["atomization_energy"]
-    model = GPR(Laplacian(5e3), descriptor=BagOfBonds(), **FIXED)
-    rare = [i for i, one in enumerate(small) if 9 in one.numbers]
-    plain = np.setdiff1d(np.arange(100), rare)
-    assert rare
-    model.fit(small[plain], y[plain])
-    with pytest.raises(UnknownElementError):
-        model.append(small[rare[:1]], y[rare[:1]])
-    model.fit(small, y)
-    with pytest.raises(KernchemError, match="fit the model anew"):
-        model.forget(rare)
 
 
 # -- error bars -----------------------------------------------------------------------------------

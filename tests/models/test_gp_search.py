@@ -1,0 +1,140 @@
+"""Choices of Gaussian processes: slopes of scores, settings that are kept, noise that is learnt."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel
+
+from kernchem import GPR
+from kernchem.descriptors import ACSF, BagOfBonds, CoulombMatrix
+from kernchem.kernels import AtomSum, Constant, Gaussian, Matern
+from kernchem.models import Term, gp_search
+
+FIXED = {"optimizer": None, "alpha": 1e-3}
+PLAIN = {"amplitude": 1.0, "calibration": None}
+
+
+@pytest.mark.parametrize("kernel", [Gaussian(), Gaussian([1.0, 1.0, 1.0]), Constant() * Matern()])
+@pytest.mark.parametrize("optimizer", ["loo", "lml"])
+@pytest.mark.parametrize("extra", ["", "noise", "groups", "folds"])
+def test_slopes_of_the_search_are_those_of_finite_differences(arrays, kernel, optimizer, extra):
+    X, y, _ = arrays
+    seen = []
+
+    class Spy(gp_search._Objective):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            seen.append(self)
+
+    noise = np.linspace(0.02, 0.08, 50) if extra == "noise" else None
+    groups = np.arange(50) % 3 if extra == "groups" else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gp_search, "_Objective", Spy)
+        model = GPR(kernel, optimizer=optimizer, cv=5 if extra == "folds" else None)
+        model.fit(X, y, noise=noise, noise_groups=groups)
+    objective = seen[-1]
+    n = len(kernel.theta) + (3 if extra == "groups" else 2 if extra == "noise" else 1)
+    point = np.concatenate([kernel.theta, np.full(n - len(kernel.theta), np.log(1e-2))])
+    _, slopes = objective.value_and_slopes(point)
+    assert slopes.shape == (n,)
+    for k in range(n):
+        step = np.eye(n)[k] * 1e-4
+        up, down = objective.value(point + step), objective.value(point - step)
+        assert_allclose(slopes[k], (up - down) / 2e-4, rtol=2e-5, atol=1e-7)
+
+
+def test_slopes_with_terms(small):
+    terms = Term(BagOfBonds(), "laplacian", width=1.0) + 0.3 * Term(
+        ACSF(), AtomSum(Gaussian()), width=1.0
+    ) * Term(CoulombMatrix(), "gaussian", width=2.0)
+    seen = []
+
+    class Spy(gp_search._Objective):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            seen.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gp_search, "_Objective", Spy)
+        patch.setattr(gp_search, "_STEPS", 1)
+        patch.setattr(gp_search, "_ALPHAS", np.array([1e-3]))
+        model = GPR(terms).fit(small[:30], small["atomization_energy"][:30])
+    objective = seen[-1]
+    point = np.append(objective.kernel.theta, np.log(1e-3))
+    _, slopes = objective.value_and_slopes(point)
+    assert slopes.shape == (5,)
+    for k in range(5):
+        step = np.eye(5)[k] * 1e-4
+        up, down = objective.value(point + step), objective.value(point - step)
+        assert_allclose(slopes[k], (up - down) / 2e-4, rtol=1e-4, atol=1e-7)
+    mean, std = model.predict(small[30:33], return_std=True)
+    assert mean.shape == std.shape == (3,)
+    assert (std > 0).all()
+
+
+def test_settings_that_are_kept(arrays):
+    X, y, _ = arrays
+    model = GPR(Gaussian(1.7), alpha=1e-3, amplitude=2.5, optimizer=None).fit(X, y)
+    assert (model.kernel_.length_scale, model.alpha_, model.amplitude_) == (1.7, 1e-3, 2.5)
+    assert model.trials_ == []
+    model = GPR(Gaussian(1.7), optimizer=None).fit(X, y)
+    assert model.kernel_.length_scale == 1.7
+    assert len({trial.alpha for trial in model.trials_}) > 3
+    model = GPR(Gaussian(1.7, "fixed"), alpha=1e-3).fit(X, y)
+    assert model.kernel_.length_scale == 1.7
+    model = GPR(alpha=1e-2).fit(X, y)
+    assert {trial.alpha for trial in model.trials_} == {1e-2}
+    assert model.kernel_.length_scale != 1.0
+
+
+def test_restarts_find_no_worse_place(arrays):
+    X, y, _ = arrays
+    once = GPR(Gaussian([1.0] * 3)).fit(X, y)
+    often = GPR(Gaussian([1.0] * 3), n_restarts=3, random_state=1).fit(X, y)
+    assert len(often.trials_) > len(once.trials_)
+    best = [min(t.error for t in m.trials_ if t.n_rows == 50) for m in (once, often)]
+    assert best[1] <= best[0] + 1e-9
+    again = GPR(Gaussian([1.0] * 3), n_restarts=3, random_state=1).fit(X, y)
+    assert_array_equal(again.kernel_.theta, often.kernel_.theta)
+
+
+def test_known_noise_of_labels(arrays, rng):
+    """A wide prior and known noise: the standard error of a weighted mean."""
+    X, y, new = arrays
+    noise = np.linspace(0.05, 0.5, 50)
+    kernel = Constant(2.0) * Gaussian(1.3)
+    model = GPR(kernel, alpha=1e-12, optimizer=None, **PLAIN).fit(X, y, noise=noise)
+    peer = GaussianProcessRegressor(
+        ConstantKernel(2.0) * RBF(1.3), alpha=noise**2 + 2e-12, optimizer=None
+    ).fit(X, y)
+    mean, std = model.predict(new, return_std=True)
+    expected, expected_std = peer.predict(new, return_std=True)
+    assert_allclose(mean, expected, rtol=1e-8)
+    assert_allclose(std, expected_std, rtol=1e-8)
+    found = GPR(Gaussian(1.3), optimizer=None, calibration=None).fit(X, y, noise=noise)
+    assert 0.05 < found.amplitude_ < 50.0
+
+
+@pytest.mark.slow
+def test_noise_of_groups_is_learnt(rng):
+    X = np.linspace(0, 10, 240)[:, None]
+    group = np.arange(240) % 2
+    y = np.sin(X[:, 0]) + np.where(group, 0.3, 0.03) * rng.normal(size=240)
+    model = GPR(optimizer="lml").fit(X, y, noise_groups=np.array(["fine", "coarse"])[group])
+    assert model.noise_groups_ == ("coarse", "fine")
+    found = np.sqrt(model.alpha_ * model.amplitude_)
+    assert_allclose(found, [0.3, 0.03], rtol=0.3)
+    coarse = found[0] > 3 * found[1]
+    assert coarse
+
+
+def test_copies_of_other_noise_are_not_merged(arrays):
+    X, y, _ = arrays
+    twice, labels = np.concatenate([X, X]), np.concatenate([y, y + 0.3])
+    group = np.repeat([0, 1], 50)
+    model = GPR(Gaussian(1.3), **FIXED).fit(twice, labels, noise_groups=group)
+    assert (model.dual_coef_ != 0.0).all()
+    merged = GPR(Gaussian(1.3), **FIXED).fit(twice, labels, noise=0.1)
+    assert (merged.dual_coef_[50:] == 0.0).all()
+    assert_allclose(merged._training.errors.variances, 0.005)
