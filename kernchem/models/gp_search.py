@@ -49,6 +49,9 @@ _BEYOND_GRID = np.log(8.0)
 #: Regularisers of the coarse grid, in units of the mean diagonal of the kernel matrix.
 _ALPHAS = 10.0 ** np.array([-10.0, -7.0, -5.0, -3.0, -1.0, 1.0])
 _LOG_ALPHA_BOUNDS = (np.log(1e-14), np.log(1e4))
+#: A kernel matrix of n rows has a norm of up to n times its mean diagonal, and is rounded relative
+#: to that: less noise than this times n is none, and a search on some rows would not notice.
+_ROUNDING = float(np.finfo(np.float64).eps)
 #: Amplitudes that are tried where the noise of labels is known, in units of their variance.
 _AMPLITUDES = 10.0 ** np.array([-1.0, 0.0, 1.0, 2.0])
 _LOG_AMPLITUDE_RANGE = np.log(1e10)
@@ -91,6 +94,8 @@ class Settings:
         Searches from random points beside that from the grid's best one.
     seed : int
         Of those points.
+    n_rows : int
+        Rows of the fit that follows, for which the noise has to suffice.
     """
 
     optimizer: Literal["loo", "lml"]
@@ -100,6 +105,7 @@ class Settings:
     folds: list[_Rows] | None
     n_restarts: int = 0
     seed: int = 0
+    n_rows: int = 0
 
 
 def noise_variances(noise: Noise, training: TrainingSet, diagonal: float) -> _Array:
@@ -141,6 +147,8 @@ class _Objective:
             near = self.starts.min(axis=0) - _BEYOND_GRID, self.starts.max(axis=0) + _BEYOND_GRID
             theta = np.clip(np.stack(near, axis=1), theta[:, :1], theta[:, 1:])
         alphas = np.tile(_LOG_ALPHA_BOUNDS, (self.n_alphas, 1))
+        if self.settings.n_rows:
+            alphas[:, 0] = np.maximum(alphas[:, 0], np.log(_ROUNDING * self.settings.n_rows))
         amplitude = self.log_spread + np.array([[-_LOG_AMPLITUDE_RANGE, _LOG_AMPLITUDE_RANGE]])
         return np.vstack([theta, alphas, amplitude[: int(self.free_amplitude)]])
 
@@ -319,7 +327,8 @@ def choose(
 
     def objective_on(n_rows: int) -> _Objective:
         part, folds = training.sample(n_rows, settings.folds, square=False)
-        return _Objective(part, kernel, replace(settings, folds=folds), trials)
+        given = replace(settings, folds=folds, n_rows=len(training))
+        return _Objective(part, kernel, given, trials)
 
     coarse = objective_on(_COARSE_ROWS)
     if not len(coarse.bounds()):

@@ -8,8 +8,9 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
 from kernchem import GPR
 from kernchem.descriptors import ACSF, BagOfBonds, CoulombMatrix
-from kernchem.kernels import AtomSum, Constant, Gaussian, Matern
+from kernchem.kernels import AtomSum, Constant, Gaussian, Laplacian, Matern
 from kernchem.models import Term, gp_search
+from kernchem.models.training_set import TrainingSet
 
 FIXED = {"optimizer": None, "alpha": 1e-3}
 PLAIN = {"amplitude": 1.0, "calibration": None}
@@ -42,6 +43,48 @@ def test_slopes_of_the_search_are_those_of_finite_differences(arrays, kernel, op
         step = np.eye(n)[k] * 1e-4
         up, down = objective.value(point + step), objective.value(point - step)
         assert_allclose(slopes[k], (up - down) / 2e-4, rtol=2e-5, atol=1e-7)
+
+
+def test_noise_found_on_some_rows_suffices_for_all(monkeypatch):
+    """Labels without noise and a smooth kernel want none; rounding does, the more rows the more."""
+    monkeypatch.setattr(gp_search, "_FINE_ROWS", 60)
+    X = np.linspace(0, 1, 400)[:, None]
+    model = GPR(Gaussian(0.5, "fixed"), calibration=None).fit(X, np.sin(3 * X[:, 0]))
+    assert model.jitter_ == 0.0
+    assert model.alpha_ >= 400 * np.finfo(float).eps
+
+
+@pytest.mark.parametrize("kernel", [Gaussian(), Gaussian([1.0, 2.0, 3.0]), Laplacian()])
+def test_slopes_are_right_where_the_noise_follows_the_width(arrays, kernel, monkeypatch):
+    """What the minimiser is given, in its own coordinates."""
+    seen = []
+
+    def spy(function, start, **_):
+        _, slopes = function(start)
+        for k in range(len(start)):
+            step = np.eye(len(start))[k] * 1e-4
+            numeric = (function(start + step)[0] - function(start - step)[0]) / 2e-4
+            assert_allclose(slopes[k], numeric, rtol=2e-5, atol=1e-7)
+        seen.append(start)
+
+    monkeypatch.setattr(gp_search, "minimize", spy)
+    X, y, _ = arrays
+    GPR(kernel, n_restarts=2).fit(X, y, noise_groups=np.arange(50) % 2)
+    assert len(seen) == 3
+    assert all(len(start) == len(kernel.theta) + 2 for start in seen)
+
+
+def test_the_search_follows_the_valley_of_wide_kernels():
+    """A wide kernel with as much less noise is nearly the same: little happens along it."""
+    X = np.linspace(0, 1, 30)[:, None]
+    for kernel, power in ((Gaussian(), 2.0), (Laplacian(), 1.0), (Matern(), 1.0)):
+        shear = gp_search._Objective(
+            TrainingSet.all(X, X, np.ones(30)),
+            kernel,
+            gp_search.Settings("loo", varied=True, alpha=None, amplitude=None, folds=None),
+            [],
+        ).shear()
+        assert_allclose(shear, [-power])
 
 
 def test_slopes_with_terms(small):

@@ -137,13 +137,14 @@ def test_leave_out_equals_refits(small, cv):
     fixed = {"optimizer": None, "alpha": 1e-3, "amplitude": 900.0, "calibration": None}
     model = GPR(Laplacian(5e3), descriptor=BagOfBonds(), **fixed).fit(small, y)
     groups = np.arange(100) // 7 if cv == "groups" else None
-    mean, std = model.leave_out(GroupKFold(5) if cv == "groups" else cv, groups)
+    splitter = GroupKFold(5) if cv == "groups" else cv
+    mean, std = model.leave_out(splitter, groups)
+    assert_allclose(model.leave_out_residuals(splitter, groups), y - mean, atol=1e-9)
     if cv is None:
         folds = [np.array([i]) for i in (0, 17, 99)]
         assert_allclose(y - mean, model.loo_residuals_, rtol=1e-9, atol=1e-9)
         assert_allclose(std, model.loo_std_, rtol=1e-9)
     else:
-        splitter = GroupKFold(5) if cv == "groups" else cv
         folds = [test for _, test in splitter.split(y, y, groups)]
     for rows in folds:
         rest = np.delete(np.arange(100), rows)
