@@ -113,6 +113,8 @@ ON_ARRAYS = {
     "more and fewer": lambda: grown(on_arrays()),
     "not learnt anew": lambda: on_arrays().append(NEW, NEW_Z, calibrate=False),
 }
+#: As plain Python these take half a minute.
+SLOW = ("composite", "terms, tuned")
 CHANGED = ("terms, more", "wider", "more and fewer", "not learnt anew")
 
 
@@ -154,7 +156,10 @@ def assert_equal_processes(model, loaded, samples, *, changed=False):
                 assert same(own, other)
 
 
-@pytest.mark.parametrize("name", MOLECULAR)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in MOLECULAR],
+)
 def test_processes_of_molecules(name, tmp_path):
     model = MOLECULAR[name]()
     loaded = saved_and_loaded(model, tmp_path)

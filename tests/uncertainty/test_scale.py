@@ -45,6 +45,7 @@ def test_finds_a_known_scale():
     assert ranked > error_spearman(errors[n:], zeros, np.exp(given[n:])) + 0.1
 
 
+@pytest.mark.slow
 def test_finds_a_known_slope():
     n = 1500
     K, _, given, true, errors = noise(n, 0, amplitude=0.0, slope=2.0)
