@@ -26,6 +26,8 @@ __all__ = ["slope_sums"]
 
 # Rows of the matrices that are held at a time beside the kernel and its distances.
 _PANEL = 256
+# Derivatives that are held at a time of kernels that return all of them at once: 512 MiB.
+_MOST_NUMBERS = 1 << 26
 # Kernels whose derivative with respect to their only hyperparameter is the kernel itself.
 _OF_VARIANCE = (Constant, ConstantKernel, WhiteNoise, WhiteKernel)
 
@@ -55,7 +57,7 @@ def slope_sums(
     -----
     Cost O(n^2) per hyperparameter of a radial kernel, O(n^2 n_features) with one width per feature;
     sums, products and powers of kernels are taken apart. Kernels of other kinds return all
-    derivatives at once, in O(n^2 n_hyperparameters) memory.
+    derivatives at once: they are asked for blocks of at most 512 MiB.
     """
     if len(kernel.theta) == 0:
         return np.zeros(0)
@@ -65,8 +67,28 @@ def slope_sums(
         return np.array([np.vdot(W, kernel(X))])
     if isinstance(kernel, Sum | Product | Exponentiation):
         return _composed(kernel, X, W)
-    _, gradient = kernel(X, eval_gradient=True)
-    return np.asarray(np.einsum("ij,ijk->k", W, gradient))
+    return _in_blocks(kernel, X, W)
+
+
+def _in_blocks(kernel: Any, X: Any, W: Matrix) -> Matrix:
+    """Return the sums of a kernel that knows derivatives of one set of samples with itself only.
+
+    Of two blocks of samples at a time, where all of them would take too much memory.
+    """
+    n, total = len(X), np.zeros(len(kernel.theta))
+    size = int(np.sqrt(_MOST_NUMBERS / len(total)))
+    step = n if n <= size else max(size // 2, 1)
+    for first in range(0, n, step):
+        rows = np.arange(first, min(first + step, n))
+        for start in range(0, first + 1, step):
+            columns = np.arange(start, min(start + step, n))
+            own = start == first
+            both = rows if own else np.concatenate([rows, columns])
+            _, gradient = kernel(X if len(both) == n else X[both], eval_gradient=True)
+            part = gradient if own else gradient[: len(rows), len(rows) :]
+            weights = W[np.ix_(rows, columns)] * (1.0 if own else 2.0)
+            total += np.einsum("ij,ijk->k", weights, part)
+    return total
 
 
 def _composed(kernel: Any, X: Any, W: Matrix) -> Matrix:

@@ -256,7 +256,8 @@ class _Objective:
             if joint:
                 parts = [kernel.factor_with_slopes(k, features, slopes) for k in kernel.places]
                 self.latest = key, kernel.combined([K for K, _ in parts]), parts
-            elif slopes:
+            elif slopes and self.n_theta == 1:
+                # Both at once, as the atoms are compared only once.
                 self.latest = key, *kernel(features, eval_gradient=True)
             else:
                 self.latest = key, np.asarray(kernel(features)), None

@@ -250,7 +250,7 @@ class JointKernel(Kernel):
     def factor_with_slopes(self, k: int, X: JointFeatures, slopes: bool) -> tuple[_Array, Any]:
         """Return the matrix of one factor, and its slopes where they come with it."""
         kernel = self.kernels[k]
-        if slopes and isinstance(kernel, StructureKernel) and len(kernel.theta):
+        if slopes and isinstance(kernel, StructureKernel) and len(kernel.theta) == 1:
             matrix, gradient = kernel(X.parts[self.parts[k]], eval_gradient=True)
             return matrix, gradient
         return self.factor(k, X), None

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, RationalQuadratic, WhiteKernel
+from sklearn.gaussian_process.kernels import (
+    RBF,
+    ConstantKernel,
+    DotProduct,
+    RationalQuadratic,
+    WhiteKernel,
+)
 
 from kernchem.environments import Environments
 from kernchem.kernels import (
@@ -14,6 +20,7 @@ from kernchem.kernels import (
     Matern,
     Polynomial,
     WhiteNoise,
+    slopes,
 )
 from kernchem.kernels.slopes import slope_sums
 
@@ -80,3 +87,21 @@ def test_kernels_between_structures(rng):
     kernel = AtomSum(Gaussian(1.2))
     _, gradient = kernel(batch, eval_gradient=True)
     assert_allclose(slope_sums(kernel, batch, W), np.einsum("ij,ijk->k", W, gradient), rtol=1e-12)
+
+
+@pytest.mark.parametrize("most", [1, 40, 200, 10**6])
+def test_blocks_of_samples_add_up(rng, monkeypatch, most):
+    """However little memory there is, of kernels that return all derivatives at once."""
+    monkeypatch.setattr(slopes, "_MOST_NUMBERS", most)
+    X, numbers = rng.normal(size=(19, 2)), rng.choice([1, 6], size=19)
+    W = rng.normal(size=(19, 19))
+    W = W + W.T
+    batch = Environments(X, numbers, np.arange(20))
+    for kernel, samples in (
+        (RationalQuadratic(1.2, 0.8) + WhiteKernel(0.1), X),
+        (DotProduct(0.7), X),
+        (AtomSum(Gaussian([1.2, 0.7])), batch),
+    ):
+        _, gradient = kernel(samples, eval_gradient=True)
+        expected = np.einsum("ij,ijk->k", W, gradient)
+        assert_allclose(slope_sums(kernel, samples, W), expected, rtol=1e-10)

@@ -53,6 +53,25 @@ def test_slopes_of_the_search_are_those_of_finite_differences(arrays, kernel, op
         assert_allclose(slopes[k], (up - down) / 2e-4, rtol=2e-5, atol=1e-7)
 
 
+def test_slopes_of_several_widths_between_structures(small):
+    n = size(20, 8)
+    features = ACSF(4.0, g2=[(0.5, 0.0)], g4=None).fit_transform(small[:n])
+    kernel = AtomSum(Gaussian(np.linspace(1.0, 2.0, features.n_features)))
+    y = small["atomization_energy"][:n, None]
+    objective = gp_search._Objective(
+        TrainingSet.all(features, y, np.ones(n)),
+        kernel,
+        gp_search.Settings("lml", varied=True, alpha=None, amplitude=None, folds=None),
+        [],
+    )
+    point = np.append(kernel.theta, np.log(1e-2))
+    _, slopes = objective.value_and_slopes(point)
+    for k in (0, len(point) - 2, len(point) - 1):
+        step = np.eye(len(point))[k] * 1e-4
+        numeric = (objective.value(point + step) - objective.value(point - step)) / 2e-4
+        assert_allclose(slopes[k], numeric, rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.slow
 def test_noise_found_on_some_rows_suffices_for_all(monkeypatch):
     """Labels without noise and a smooth kernel want none; rounding does, the more rows the more."""
