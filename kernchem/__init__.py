@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kernchem import (
+        baselines,
         benchmark,
         datasets,
         descriptors,
@@ -29,6 +30,7 @@ __all__ = [
     "CompositionBaseline",
     "DeltaLearner",
     "Structures",
+    "baselines",
     "benchmark",
     "datasets",
     "descriptors",
