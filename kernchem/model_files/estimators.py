@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from kernchem.descriptors import Descriptor
 from kernchem.errors import ModelFileError
 from kernchem.model_files.arrays import Input, Output
+from kernchem.model_files.baselines import baselines_to_json, restore_baselines
 from kernchem.model_files.kernel_models import krr_from_json, krr_to_json
 from kernchem.model_files.layouts import decode_descriptor, encode_descriptor
 from kernchem.model_files.processes import gpr_from_json, gpr_to_json
@@ -104,21 +105,26 @@ def _target_shape(model: Any) -> tuple[int, ...]:
 def _delta_to_json(model: DeltaLearner, output: Output) -> tuple[Any, Any]:
     check_is_fitted(model, "model_")
     output.put(slope=model._slope, offset=model._offset)
-    return encode(model), {
+    settings, baselines = baselines_to_json(model, encode_model, output)
+    return settings, {
         "space": space_to_json(model._space, output),
         "target_shape": list(model._target_shape),
+        "baselines": baselines,
         "difference": encode_model(model.model_, output.part("difference")),
     }
 
 
 def _delta_from_json(model: DeltaLearner, state: Any, source: Input) -> DeltaLearner:
+    space, shape, baselines, difference = fields(
+        state, "space", "target_shape", "baselines", "difference"
+    )
+    restore_baselines(model, baselines, decode_model, source)
     model._check_settings()
-    space, shape, difference = fields(state, "space", "target_shape", "difference")
     found = space_from_json(space, source)
     if found is None:
         raise ModelFileError("DeltaLearner needs the space of compositions")
     model._space = found
-    slope = source.floats("slope", len(model._baseline_names()), None)
+    slope = source.floats("slope", None, None)
     n_targets = slope.shape[1]
     offset = source.floats("offset", found.vectors.shape[1], n_targets)
     model._keep(slope, offset, target_shape_from_json(shape, n_targets))

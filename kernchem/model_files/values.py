@@ -18,7 +18,7 @@ from sklearn.gaussian_process import kernels as sklearn_kernels
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.pipeline import Pipeline
 
-from kernchem import descriptors, kernels, models
+from kernchem import baselines, descriptors, kernels, models
 from kernchem._threads import effective_n_jobs
 from kernchem._validation import is_positive, short
 from kernchem.errors import ModelFileError
@@ -78,11 +78,18 @@ _TERMS = [
     for name in models.__all__
     if inspect.isclass(getattr(models, name)) and issubclass(getattr(models, name), Terms)
 ]
+_BASELINES = [
+    name
+    for name in baselines.__all__
+    if inspect.isclass(getattr(baselines, name))
+    and issubclass(getattr(baselines, name), baselines.Baseline)
+]
 
 #: The classes whose objects are kept, by the names that stand in a file.
 CLASSES: dict[str, type] = {
     **_classes("kernchem", models, _ESTIMATORS),
     **_classes("kernchem.models", models, _TERMS),
+    **_classes("kernchem.baselines", baselines, _BASELINES),
     **_classes("kernchem.models", joint, ["JointKernel"]),
     **_classes("kernchem.descriptors", descriptors, descriptors.__all__),
     **_classes("kernchem.kernels", kernels, kernels.__all__),
@@ -279,9 +286,12 @@ def _decode_object(value: dict[str, Any], depth: int) -> Any:
 
 
 def _require_no_cache(item: Any) -> None:
-    """Raise if fitting a pipeline would read pickles from a folder that a file names."""
+    """Raise if an object would read or write a folder that a file names."""
     if isinstance(item, Pipeline) and item.memory is not None:
         raise ModelFileError("memory of Pipeline: a model file names no cache; set memory=None")
+    if isinstance(item, baselines.Baseline) and getattr(item, "cache", None) is not None:
+        name = type(item).__name__
+        raise ModelFileError(f"cache of {name}: a model file names no cache; set cache=None")
 
 
 def _check_kernel_setting(name: str, key: str, value: Any) -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from kernchem._validation import check_labels, check_weights
-from kernchem.elements import formula
 from kernchem.errors import KernchemWarning, PropertyError, SettingError
+from kernchem.models.baseline_columns import (
+    ArraySource,
+    Columns,
+    PropertySource,
+    Source,
+    beside,
+    sources_of,
+)
 from kernchem.models.composition import CompositionSpace
 from kernchem.structures import Structures, as_structures
 
@@ -28,29 +35,40 @@ _RANK = 1e-10
 
 
 class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
-    r"""Learn the difference between a property and baselines that were computed before.
+    r"""Learn the difference between a property and cheaper estimates of it.
 
     .. math:: f(A) = \sum_Z n_Z(A)\, \varepsilon_Z + \sum_b s_b\, y_b(A) + g(A)
 
-    The offsets :math:`\varepsilon_Z` per element and the slope :math:`s_b` of each baseline are
-    fitted by least squares; ``model`` learns the rest g.
+    The offsets :math:`\varepsilon_Z` per element and the slope :math:`s_b` of each column of the
+    baseline are fitted by least squares; ``model`` learns the rest g.
 
     Parameters
     ----------
     model : estimator
         Any regressor that takes structures, e.g. ``KRR(descriptor=BagOfBonds())``, the same
         with :class:`kernchem.GPR` for error bars, or a pipeline that starts with a descriptor.
-    baseline : str or sequence of str
-        Name of the stored property that holds the baseline, or several names. The structures given
-        to ``predict`` must carry it too.
+    baseline : str, Baseline, callable, fitted model, sequence of them, or None
+        Where the columns come from:
+
+        - the name of a stored property of one number, or several, per structure, which the
+          structures given to ``predict`` must carry too;
+        - an object of :mod:`kernchem.baselines`, e.g. ``GFN2()``: computed when it is needed, so
+          give it a cache;
+        - a function that takes structures and returns an array (n,) or (n, n_columns);
+        - a class, or a function without arguments, that makes an ASE calculator; energies in
+          kcal/mol;
+        - a fitted model of a cheaper property (transfer learning). Where this object is cloned, as
+          in searches, wrap it: ``sklearn.frozen.FrozenEstimator(model)``.
+
+        With None an array is passed to ``fit`` and to ``predict``.
     slope : "fit" or 1, default "fit"
-        "fit" fits one slope per baseline; 1 subtracts the baseline as it is (one baseline only).
+        "fit" fits one slope per column; 1 subtracts the baseline as it is (one column only).
 
     Attributes
     ----------
     model_ : estimator
         The fitted model of the difference.
-    slope_ : array (n_baselines,) or (n_baselines, n_targets)
+    slope_ : array (n_columns,) or (n_columns, n_targets)
         Slopes.
     elements_ : tuple of int
         Atomic numbers of the training set.
@@ -65,9 +83,14 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     Notes
     -----
     The baseline and the labels should be in one unit: a fitted slope absorbs a factor, a slope of
-    1 does not. With fewer than four labels per coefficient, or where the element counts determine
-    the baseline, the slope falls back to 1 with a warning. A model that fits a composition itself
-    (:class:`kernchem.KRR` does) refits the offsets jointly with its kernel.
+    1 does not. With fewer than four labels per coefficient, or where element counts and other
+    columns determine a column, the first column has slope 1 and the others 0, with a warning. A
+    model that fits a composition itself (:class:`kernchem.KRR` does) refits the offsets jointly
+    with its kernel.
+
+    Error bars are those of the model and, in quadrature, those of a baseline that is a model with
+    error bars, times its slope. That is right for a baseline that knows the training set, and too
+    cautious for one that does not, whose errors the model sees as noise.
 
     The leave-one-out residuals of ``model_`` hold slope and offsets at their values from all
     labels.
@@ -94,7 +117,7 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     def __init__(
         self,
         model: Any,
-        baseline: str | Sequence[str],
+        baseline: Any = None,
         *,
         slope: Literal["fit"] | float = "fit",
     ) -> None:
@@ -102,17 +125,21 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         self.baseline = baseline
         self.slope = slope
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> DeltaLearner:
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, baseline: Any = None, **fit_params: Any
+    ) -> DeltaLearner:
         """Fit offsets and slopes, then the model on what they leave.
 
         Parameters
         ----------
         X : Structures or sequence of ase.Atoms
-            Molecules that carry the baseline.
+            Molecules, with the baseline if it is a stored property.
         y : array (n,) or (n, n_targets)
             Labels, in the unit of the baseline.
         sample_weight : array (n,), optional
             Weights of the squared residuals, also passed on to the model if given.
+        baseline : array (n,) or (n, n_columns), optional
+            Where the object was made without one.
         **fit_params
             Passed on to the model's ``fit``, e.g. ``groups``.
 
@@ -127,7 +154,8 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         targets = labels.reshape(len(labels), -1)
         weights = check_weights(sample_weight, len(labels))
         kept = np.flatnonzero(weights > 0)
-        columns = self._baseline_columns(structures)[kept]
+        self._sources = [] if self.baseline is None else sources_of(self.baseline)
+        columns = self._columns(structures, baseline).values[kept]
         self._space = CompositionSpace(structures[kept])
         basis = self._space.basis(structures[kept])
         root = np.sqrt(weights[kept])[:, None]
@@ -145,13 +173,15 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         )
         return self
 
-    def predict(self, X: Any, **predict_params: Any) -> Any:
+    def predict(self, X: Any, baseline: Any = None, **predict_params: Any) -> Any:
         """Return baseline, offsets and learnt difference, added.
 
         Parameters
         ----------
         X : Structures or sequence of ase.Atoms
-            Molecules that carry the baseline.
+            Molecules, with the baseline if it is a stored property.
+        baseline : array (n,) or (n, n_columns), optional
+            Where the object was made without one.
         **predict_params
             Passed on to the model's ``predict``, e.g. ``return_std``; of a tuple that the model
             returns, the first item is the mean.
@@ -163,25 +193,33 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self, "model_")
         structures = as_structures(X)
-        linear = self._linear(structures)
+        spread = next((kind for kind in ("std", "cov") if predict_params.get(f"return_{kind}")), "")
+        columns = self._columns(structures, baseline, spread or None)
+        linear = self._linear(structures, columns)
         difference = self.model_.predict(structures, **predict_params)
-        if isinstance(difference, tuple):
-            return (difference[0] + linear, *difference[1:])
-        return difference + linear
+        if not isinstance(difference, tuple):
+            return difference + linear
+        mean, *others = difference
+        if spread and columns.covariances is not None:
+            own = self._spread(columns.covariances)
+            others[0] = np.hypot(others[0], np.sqrt(own)) if spread == "std" else others[0] + own
+        return (mean + linear, *others)
 
     def predict_interval(
-        self, X: Any, coverage: float = 0.9, method: str = "calibrated"
+        self, X: Any, coverage: float = 0.9, method: str = "calibrated", baseline: Any = None
     ) -> tuple[_Array, _Array]:
         """Return intervals in which labels lie with a given probability.
 
         Parameters
         ----------
         X : Structures or sequence of ase.Atoms
-            Molecules that carry the baseline.
+            Molecules, with the baseline if it is a stored property.
         coverage : float, default 0.9
             Probability, above 0 and below 1.
         method : str, default "calibrated"
             One of those of the model, see :meth:`kernchem.GPR.predict_interval`.
+        baseline : array (n,) or (n, n_columns), optional
+            Where the object was made without one.
 
         Returns
         -------
@@ -196,7 +234,9 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         Notes
         -----
         Slopes and offsets count as known. A model that fits a composition itself
-        (:class:`kernchem.GPR` does) has the uncertainty of the offsets in its error bars.
+        (:class:`kernchem.GPR` does) has the uncertainty of the offsets in its error bars. Of a
+        baseline with error bars, the part of a normal distribution that lies inside is added in
+        quadrature to both arms of the interval.
         """
         check_is_fitted(self, "model_")
         if not hasattr(self.model_, "predict_interval"):
@@ -205,15 +245,49 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
                 "DeltaLearner(GPR(...), baseline)"
             )
         structures = as_structures(X)
-        linear = self._linear(structures)
+        columns = self._columns(structures, baseline, "std")
+        linear = self._linear(structures, columns)
         lower, upper = self.model_.predict_interval(structures, coverage, method)
+        if columns.covariances is not None:
+            middle = self.model_.predict(structures)
+            arm = ndtri(0.5 + 0.5 * coverage) * np.sqrt(self._spread(columns.covariances))
+            lower = middle - np.hypot(middle - lower, arm)
+            upper = middle + np.hypot(upper - middle, arm)
         return lower + linear, upper + linear
 
-    def _linear(self, structures: Structures) -> _Array:
+    @property
+    def loo_residuals_(self) -> _Array:
+        """Leave-one-out residuals of the model, slope and offsets held, in the labels' unit."""
+        check_is_fitted(self, "model_")
+        return np.asarray(self.model_.loo_residuals_)
+
+    def _columns(
+        self, structures: Structures, given: Any = None, spread: str | None = None
+    ) -> Columns:
+        """Return the columns of all sources beside each other."""
+        if (given is None) == (self.baseline is None):
+            raise PropertyError(
+                "no baseline; pass one here, or to the constructor"
+                if given is None
+                else "baseline was given here and to the constructor; leave one out"
+            )
+        sources: list[Source] = self._sources if given is None else [ArraySource(given)]
+        return beside([source.columns(structures, spread) for source in sources])
+
+    def _linear(self, structures: Structures, columns: Columns) -> _Array:
         """Return baselines and offsets, array (n,) or (n, n_targets)."""
-        linear = self._space.basis(structures) @ self._offset
-        linear = linear + self._baseline_columns(structures) @ self._slope
+        n_columns = columns.values.shape[1]
+        if n_columns != len(self._slope):
+            raise PropertyError(
+                f"the baseline has {n_columns} columns; it had {len(self._slope)} in fit"
+            )
+        linear = self._space.basis(structures) @ self._offset + columns.values @ self._slope
         return np.asarray(linear.reshape(-1, *self._target_shape))
+
+    def _spread(self, covariances: _Array) -> _Array:
+        """Return what covariances of the columns mean for predictions."""
+        spread = covariances @ self._slope**2
+        return spread.reshape(*covariances.shape[:-1], *self._target_shape)
 
     def _keep(self, slope: _Array, offset: _Array, target_shape: tuple[int, ...]) -> None:
         """Keep what ``predict`` needs besides the model and the space of compositions."""
@@ -225,76 +299,45 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     def _check_settings(self) -> None:
         if not isinstance(self.slope, str | int | float) or self.slope not in {"fit", 1}:
             raise SettingError(f"slope={self.slope!r}; use 'fit' or 1")
-        names = self._baseline_names()
-        if not names or not all(isinstance(name, str) for name in names):
-            raise SettingError(
-                f"baseline={self.baseline!r}; use the name of a stored property, or several names"
-            )
-        if self.slope != "fit" and len(names) > 1:
-            raise SettingError(
-                f"slope=1 takes one baseline, {len(names)} were given; use slope='fit'"
-            )
         if not (hasattr(self.model, "fit") and hasattr(self.model, "predict")):
             raise SettingError(
                 f"model={self.model!r} is no regressor; use e.g. KRR(descriptor=BagOfBonds())"
             )
 
     def _baseline_names(self) -> list[str]:
-        if isinstance(self.baseline, str):
-            return [self.baseline]
-        return list(self.baseline) if isinstance(self.baseline, Iterable) else []
-
-    def _baseline_columns(self, structures: Structures) -> _Array:
-        """Return the baselines, array (n, n_baselines)."""
-        columns = []
-        for name in self._baseline_names():
-            try:
-                column = np.asarray(structures[name], dtype=np.float64)
-            except (TypeError, ValueError) as error:
-                raise PropertyError(f"baseline {name!r} cannot be used: {error}") from None
-            if column.shape != (len(structures),):
-                raise PropertyError(
-                    f"baseline {name!r} has shape {column.shape}; it must hold one number per "
-                    "structure"
-                )
-            bad = np.flatnonzero(~np.isfinite(column))
-            if len(bad):
-                k = int(bad[0])
-                raise PropertyError(
-                    f"structure {k} ({formula(structures[k].numbers)}): baseline {name!r} is "
-                    f"{column[k]}; compute it, or drop the {len(bad)} structures without it"
-                )
-            columns.append(column)
-        return np.stack(columns, axis=1)
+        """Return the names of the stored properties that are needed."""
+        if self.baseline is None:
+            return []
+        return [s.name for s in sources_of(self.baseline) if isinstance(s, PropertySource)]
 
     def _fit_slope(self, basis: _Array, columns: _Array, targets: _Array) -> _Array:
         """Return slopes (n_baselines, n_targets), fitted beside the element counts.
 
         The rows are weighted already.
         """
-        ones = np.ones((columns.shape[1], targets.shape[1]))
+        n_columns = columns.shape[1]
         if self.slope != "fit":
-            return ones
-        n_coefficients = basis.shape[1] + columns.shape[1]
+            if n_columns > 1:
+                raise SettingError(
+                    f"slope=1 takes one column, {n_columns} were given; use slope='fit'"
+                )
+            return np.ones((1, targets.shape[1]))
         q = np.linalg.qr(basis)[0]
         rest = columns - q @ (q.T @ columns)
         scale = np.linalg.norm(columns, axis=0)
         singular = np.linalg.svd(rest / np.where(scale > 0, scale, 1.0), compute_uv=False)
         determined = singular.min(initial=np.inf) > _RANK
-        if len(targets) >= _LABELS_PER_COEFFICIENT * n_coefficients and determined:
+        if len(targets) >= _LABELS_PER_COEFFICIENT * (basis.shape[1] + n_columns) and determined:
             return np.asarray(np.linalg.lstsq(rest, targets, rcond=None)[0])
-        if columns.shape[1] > 1:
-            raise SettingError(
-                f"{len(targets)} labels do not determine {columns.shape[1]} slopes beside "
-                f"{basis.shape[1]} elements; give more labels or one baseline"
-            )
+        slopes = "a slope" if n_columns == 1 else f"{n_columns} slopes"
+        alone = "the baseline" if n_columns == 1 else "the first column alone"
         warnings.warn(
-            f"{len(targets)} labels do not determine a slope beside {basis.shape[1]} elements; "
-            "the baseline is subtracted as it is (slope 1)",
+            f"{len(targets)} labels do not determine {slopes} beside {basis.shape[1]} elements; "
+            f"{alone} is subtracted as it is (slope 1)",
             KernchemWarning,
             stacklevel=3,
         )
-        return ones
+        return np.eye(n_columns, 1) * np.ones((1, targets.shape[1]))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,0 +1,237 @@
+"""Where the columns of a baseline come from: properties, arrays, programs, functions and models."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.exceptions import NotFittedError
+
+from kernchem._validation import short
+from kernchem.baselines import ASECalculator, Baseline
+from kernchem.errors import PropertyError, SettingError
+from kernchem.structures import Structures
+
+__all__ = [
+    "ArraySource",
+    "Columns",
+    "ComputedSource",
+    "FunctionSource",
+    "ModelSource",
+    "PropertySource",
+    "Source",
+    "beside",
+    "is_single",
+    "sources_of",
+]
+
+_Array = npt.NDArray[np.float64]
+
+
+class Columns(NamedTuple):
+    """Baselines of n structures.
+
+    Attributes
+    ----------
+    values : array (n, n_columns)
+        In the unit of their source.
+    covariances : array (n, n_columns), array (n, n, n_columns) or None
+        Variances, or covariances between structures, whichever was asked for; None where every
+        value counts as known.
+    """
+
+    values: _Array
+    covariances: _Array | None = None
+
+
+class Source(ABC):
+    """Something that gives one or several columns of numbers for structures."""
+
+    #: How it is called in messages and tables.
+    name: str
+
+    @abstractmethod
+    def columns(self, structures: Structures, spread: str | None = None) -> Columns:
+        """Return the columns; ``spread`` is "std" or "cov" where uncertainties are wanted."""
+
+
+class PropertySource(Source):
+    """A stored property with one or several numbers per structure."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def columns(self, structures: Structures, spread: str | None = None) -> Columns:
+        """Return the property as it is stored."""
+        cure = f"compute it (kernchem baseline), or drop the structures without {self.name!r}"
+        return Columns(_checked(structures[self.name], structures, repr(self.name), cure))
+
+
+class ArraySource(Source):
+    """Numbers that were passed beside the structures."""
+
+    name = "array"
+
+    def __init__(self, values: Any) -> None:
+        self._values = values
+
+    def columns(self, structures: Structures, spread: str | None = None) -> Columns:
+        """Return the array."""
+        return Columns(_checked(self._values, structures, "array", "drop the structures without"))
+
+
+class ComputedSource(Source):
+    """A :class:`kernchem.baselines.Baseline`, e.g. a semiempirical program."""
+
+    def __init__(self, baseline: Baseline) -> None:
+        self.baseline, self.name = baseline, type(baseline).__name__
+
+    def columns(self, structures: Structures, spread: str | None = None) -> Columns:
+        """Return energies, kcal/mol."""
+        return Columns(self.baseline.energies(structures)[:, None])
+
+
+class FunctionSource(Source):
+    """A function of structures."""
+
+    def __init__(self, function: Callable[[Structures], Any]) -> None:
+        self.function = function
+        self.name = getattr(function, "__name__", type(function).__name__)
+
+    def columns(self, structures: Structures, spread: str | None = None) -> Columns:
+        """Return what the function returns."""
+        cure = "return a number for each structure"
+        return Columns(_checked(self.function(structures), structures, self.name, cure))
+
+
+class ModelSource(Source):
+    """A fitted model, with its uncertainty if it has one."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.name = type(getattr(model, "estimator", model)).__name__
+
+    def columns(self, structures: Structures, spread: str | None = None) -> Columns:
+        """Return predictions."""
+        flag = f"return_{spread}"
+        offered = inspect.signature(self.model.predict).parameters
+        wanted = spread is not None and (flag in offered or "predict_params" in offered)
+        try:
+            found = self.model.predict(structures, **({flag: True} if wanted else {}))
+        except NotFittedError:
+            raise SettingError(
+                f"baseline {self.name} is not fitted; fit it first. Where the model around it is "
+                "cloned, as in a search, pass sklearn.frozen.FrozenEstimator(baseline)"
+            ) from None
+        mean, width = found if isinstance(found, tuple) else (found, None)
+        values = _checked(mean, structures, self.name, "drop it")
+        if width is None:
+            return Columns(values)
+        n = len(structures)
+        if spread == "std":
+            return Columns(values, np.square(width).reshape(n, -1))
+        return Columns(values, np.asarray(width).reshape(n, n, -1))
+
+
+def beside(parts: list[Columns]) -> Columns:
+    """Return the columns of several sources beside each other; of what is known, zero spread."""
+    values = np.hstack([part.values for part in parts])
+    spreads = [part.covariances for part in parts]
+    uncertain = [spread for spread in spreads if spread is not None]
+    if not uncertain:
+        return Columns(values)
+    filled = [
+        np.zeros((*uncertain[0].shape[:-1], part.values.shape[1])) if spread is None else spread
+        for part, spread in zip(parts, spreads, strict=True)
+    ]
+    return Columns(values, np.concatenate(filled, axis=-1))
+
+
+def sources_of(baseline: Any) -> list[Source]:
+    """Return where the columns come from.
+
+    Parameters
+    ----------
+    baseline : str, Baseline, callable, fitted model, or sequence of them
+        What a user passed.
+
+    Returns
+    -------
+    list of Source
+        One per item.
+
+    Raises
+    ------
+    SettingError
+        If an item is none of these.
+    """
+    items = [baseline] if is_single(baseline) else list(baseline)
+    if not items:
+        raise SettingError(_refusal(baseline))
+    return [_source_of(item) for item in items]
+
+
+def is_single(baseline: Any) -> bool:
+    """Return whether a baseline is one item, not a sequence of them."""
+    return isinstance(baseline, str) or not isinstance(baseline, Iterable)
+
+
+def _source_of(item: Any) -> Source:
+    if isinstance(item, str):
+        return PropertySource(item)
+    if isinstance(item, Baseline):
+        return ComputedSource(item)
+    if hasattr(item, "predict") and not inspect.isclass(item):
+        return ModelSource(item)
+    if callable(item):
+        return ComputedSource(ASECalculator(item)) if _is_factory(item) else FunctionSource(item)
+    raise SettingError(_refusal(item))
+
+
+def _refusal(item: Any) -> str:
+    return (
+        f"baseline={short(item)}; use the name of a stored property, a kernchem.baselines object, "
+        "a function of structures, a factory of ASE calculators or a fitted model, or several of "
+        "these; an array is passed to fit and predict: fit(X, y, baseline=array)"
+    )
+
+
+def _is_factory(function: Any) -> bool:
+    """Return whether something is called without arguments, as a class of calculators is."""
+    if inspect.isclass(getattr(function, "func", function)):  # a class, or a partial one
+        return True
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return not any(
+        p.kind in positional or p.kind == inspect.Parameter.VAR_POSITIONAL for p in parameters
+    )
+
+
+def _checked(values: Any, structures: Structures, what: str, cure: str) -> _Array:
+    """Return finite numbers, array (n, n_columns), or raise an error that names a structure."""
+    try:
+        columns = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise PropertyError(f"baseline {what} cannot be used: {error}") from None
+    if columns.ndim not in {1, 2} or len(columns) != len(structures) or not columns[:1].size:
+        raise PropertyError(
+            f"baseline {what} has shape {columns.shape}; it must hold one number per structure "
+            f"and column: ({len(structures)},) or ({len(structures)}, n_columns)"
+        )
+    columns = columns.reshape(len(columns), -1)
+    bad = np.flatnonzero(~np.isfinite(columns).all(axis=1))
+    if len(bad):
+        k = int(bad[0])
+        found = columns[k][~np.isfinite(columns[k])][0]
+        raise PropertyError(
+            f"structure {k} ({structures[k].formula}): baseline {what} is {found}; {cure} "
+            f"({len(bad)} structures)"
+        )
+    return columns

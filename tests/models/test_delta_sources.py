@@ -1,0 +1,249 @@
+"""Where a DeltaLearner may take its baseline from; oracles are least squares by scikit-learn."""
+
+import functools
+import pickle
+
+import numpy as np
+import pytest
+from ase.calculators.calculator import Calculator, all_changes
+from effort import size
+from numpy.testing import assert_allclose
+from scipy.stats import norm
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+
+import kernchem
+from kernchem.baselines import Baseline, BaselineResult
+from kernchem.datasets import load_qm_small
+from kernchem.descriptors import CoulombMatrix
+from kernchem.errors import ModelFileError, PropertyError, SettingError, StructureError
+from kernchem.kernels import Laplacian
+from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner
+
+GFN2 = "gfn2_atomization_energy"
+FIXED = {"alpha": 1e-6, "optimizer": None}
+
+
+@pytest.fixture(scope="module")
+def small():
+    return load_qm_small()[: size(120, 60)]
+
+
+@pytest.fixture
+def krr():
+    return KRR(Laplacian(500.0), descriptor=CoulombMatrix(size=23), **FIXED)
+
+
+def counts(structures):
+    numbers = np.unique(structures.numbers)
+    return np.array([[(s.numbers == z).sum() for z in numbers] for s in structures], dtype=float)
+
+
+def repulsion(structures):
+    """Sum of Z Z' / r over the pairs of atoms."""
+    out = np.zeros(len(structures))
+    for k, s in enumerate(structures):
+        i, j = np.triu_indices(len(s.numbers), 1)
+        r = np.linalg.norm(s.positions[i] - s.positions[j], axis=1)
+        out[k] = (s.numbers[i] * s.numbers[j] / r).sum()
+    return out
+
+
+class Repulsion(Baseline):
+    def __init__(self, cache=None):
+        self.cache = cache
+
+    def compute(self, X):
+        energies = repulsion(X)
+        heavy = [9 in s.numbers for s in X]
+        energies[heavy] = np.nan
+        return BaselineResult(energies, tuple("fluorine" if bad else "" for bad in heavy))
+
+
+class RepulsionCalculator(Calculator):
+    implemented_properties = ("energy",)
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results["energy"] = repulsion([atoms_like(atoms)])[0]
+
+
+def make_calculator():
+    return RepulsionCalculator()
+
+
+def atoms_like(atoms):
+    return kernchem.Structures.from_ase([atoms])[0]
+
+
+def as_array(structures):
+    return np.column_stack([structures[GFN2], repulsion(structures)])
+
+
+@pytest.mark.parametrize(
+    ("baseline", "columns"),
+    [
+        (repulsion, lambda X: repulsion(X)[:, None]),
+        (as_array, as_array),
+        ([GFN2, repulsion], as_array),
+        ((GFN2, Repulsion()), as_array),
+        ("dipole_gfn2", lambda X: X["dipole_gfn2"]),
+    ],
+    ids=["function", "two columns", "mixed", "object", "property of three columns"],
+)
+def test_columns_enter_least_squares(small, krr, baseline, columns):
+    data = small[[9 not in s.numbers for s in small]]
+    y, half = data["atomization_energy"], len(data) // 2
+    train, test = data[:half], data[half:]
+    model = DeltaLearner(krr, baseline).fit(train, y[:half])
+    peer = LinearRegression(fit_intercept=False)
+    peer.fit(np.column_stack([counts(train), columns(train)]), y[:half])
+    linear = peer.predict(np.column_stack([counts(data), columns(data)]))
+    rest = clone(krr).fit(train, y[:half] - linear[:half])
+    assert_allclose(model.slope_, peer.coef_[-len(model.slope_) :], rtol=1e-6)
+    assert_allclose(model.predict(test), linear[half:] + rest.predict(test), rtol=1e-7)
+    assert_allclose(model.loo_residuals_, model.model_.loo_residuals_)
+
+
+def test_arrays_are_passed_to_fit_and_predict(small, krr):
+    y, given = small["atomization_energy"], as_array(small)
+    model = DeltaLearner(krr).fit(small[:40], y[:40], baseline=given[:40])
+    named = DeltaLearner(krr, as_array).fit(small[:40], y[:40])
+    assert_allclose(
+        model.predict(small[40:], baseline=given[40:]), named.predict(small[40:]), rtol=1e-12
+    )
+    with pytest.raises(PropertyError, match="no baseline; pass one"):
+        model.predict(small[40:])
+    with pytest.raises(PropertyError, match="no baseline; pass one"):
+        DeltaLearner(krr).fit(small, y)
+    with pytest.raises(PropertyError, match="leave one out"):
+        named.predict(small[40:], baseline=given[40:])
+    with pytest.raises(PropertyError, match=r"has shape \(3, 2\)"):
+        model.predict(small[:4], baseline=given[:3])
+    with pytest.raises(PropertyError, match="1 columns; it had 2 in fit"):
+        model.predict(small[:4], baseline=given[:4, 0])
+    given[1, 1] = np.inf
+    with pytest.raises(PropertyError, match=r"structure 1 \(.*is inf"):
+        model.predict(small[:4], baseline=given[:4])
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        RepulsionCalculator,
+        make_calculator,
+        functools.partial(RepulsionCalculator, label="x"),
+    ],
+    ids=["class", "function", "partial class"],
+)
+def test_calculators_are_made_by_a_factory(small, krr, factory):
+    y = small["atomization_energy"][:30]
+    model = DeltaLearner(krr, factory, slope=1).fit(small[:30], y)
+    # ASE's electronvolts in kcal/mol.
+    expected = DeltaLearner(krr, lambda X: 23.060547830619 * repulsion(X), slope=1)
+    expected.fit(small[:30], y)
+    assert_allclose(model.predict(small[:30]), expected.predict(small[:30]), rtol=1e-8)
+
+
+def test_failures_of_a_baseline_are_named(small, krr):
+    fluorine = next(k for k, s in enumerate(small) if 9 in s.numbers)
+    with pytest.raises(StructureError, match=rf"structure {fluorine} \(.*F.*: fluorine"):
+        DeltaLearner(krr, Repulsion()).fit(small, small["gap"])
+
+
+# -- models as baselines --------------------------------------------------------------------------
+
+
+def process(**settings):
+    settings = {"alpha": 1e-6, "optimizer": None, "calibration": None, **settings}
+    return GPR(Laplacian(500.0), descriptor=CoulombMatrix(size=23), **settings)
+
+
+def test_model_as_baseline_gives_its_predictions(small, krr):
+    low = clone(krr).fit(small[:30], small[GFN2][:30])
+    y = small["atomization_energy"]
+    model = DeltaLearner(krr, low).fit(small, y)
+    expected = DeltaLearner(krr, low.predict).fit(small, y)
+    assert_allclose(model.predict(small), expected.predict(small), rtol=1e-12)
+    _, std = DeltaLearner(process(), low).fit(small, y).predict(small[:3], return_std=True)
+    alone = DeltaLearner(process(), low.predict).fit(small, y)
+    assert_allclose(std, alone.predict(small[:3], return_std=True)[1], rtol=1e-12)
+
+
+def test_uncertainty_of_a_baseline_is_added(small):
+    y, train, test = small["atomization_energy"], small[:40], small[40:50]
+    low = process().fit(small[:30], small[GFN2][:30])
+    model = DeltaLearner(process(), [low, "gap"]).fit(train, y[:40])
+    alone = DeltaLearner(process(), [low.predict, "gap"]).fit(train, y[:40])
+    slope = model.slope_[0]
+    assert_allclose(slope, alone.slope_[0], rtol=1e-12)
+    own, base = (m.predict(test, return_std=True)[1] for m in (alone, low))
+    mean, std = model.predict(test, return_std=True)
+    assert_allclose(mean, alone.predict(test), rtol=1e-12)
+    assert_allclose(std**2, own**2 + slope**2 * base**2, rtol=1e-10)
+    own, base = (m.predict(test, return_cov=True)[1] for m in (alone, low))
+    assert_allclose(model.predict(test, return_cov=True)[1], own + slope**2 * base, rtol=1e-8)
+    lower, upper = model.predict_interval(test, coverage=0.5, method="gaussian")
+    assert_allclose(upper - mean, norm.ppf(0.75) * std, rtol=1e-9)
+    assert_allclose(mean - lower, norm.ppf(0.75) * std, rtol=1e-9)
+
+
+def test_uncertainty_for_several_targets(small):
+    y = np.stack([small["atomization_energy"], small["gap"]], axis=1)
+    low = process().fit(small[:30], small[GFN2][:30])
+    model = DeltaLearner(process(), low).fit(small[:40], y[:40])
+    alone = DeltaLearner(process(), low.predict).fit(small[:40], y[:40])
+    base = low.predict(small[40:45], return_cov=True)[1]
+    own = alone.predict(small[40:45], return_cov=True)[1]
+    expected = own + base[..., None] * model.slope_[0] ** 2
+    assert_allclose(model.predict(small[40:45], return_cov=True)[1], expected, rtol=1e-8)
+
+
+def test_searches_need_frozen_models(small, krr):
+    low = clone(krr).fit(small[:30], small[GFN2][:30])
+    y = small["atomization_energy"]
+    grid = {"slope": ["fit", 1]}
+    search = GridSearchCV(DeltaLearner(krr, FrozenEstimator(low)), grid, cv=3).fit(small, y)
+    fixed = GridSearchCV(DeltaLearner(krr, low.predict), grid, cv=3).fit(small, y)
+    assert_allclose(search.best_score_, fixed.best_score_, rtol=1e-12)
+    with pytest.raises(SettingError, match=r"KRR is not fitted.*FrozenEstimator"):
+        DeltaLearner(krr, KRR(descriptor=CoulombMatrix())).fit(small, y)
+    with pytest.raises(SettingError, match="FrozenEstimator"):
+        cross_val_predict(DeltaLearner(krr, low), small, y, cv=2)
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_fitted_baselines_go_through_files(small, tmp_path, several):
+    y = small["atomization_energy"]
+    low = process().fit(small[:30], small[GFN2][:30])
+    # A model within a model within a model.
+    middle = DeltaLearner(KRR(Laplacian(500.0), descriptor=CoulombMatrix(), **FIXED), low)
+    middle.fit(small[:40], y[:40])
+    baseline = [GFN2, FrozenEstimator(low)] if several else middle
+    model = DeltaLearner(CompositionBaseline(), baseline).fit(small, y)
+    kernchem.save(model, tmp_path / "model.kc")
+    loaded = kernchem.load(tmp_path / "model.kc")
+    assert np.array_equal(loaded.predict(small), model.predict(small))
+    assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(small), model.predict(small))
+    assert loaded.model_info_.baseline == ((GFN2,) if several else ())
+
+
+def test_baseline_given_to_fit_goes_through_files(small, tmp_path):
+    given = as_array(small)
+    model = DeltaLearner(CompositionBaseline()).fit(small, small["gap"], baseline=given)
+    kernchem.save(model, tmp_path / "model.kc")
+    loaded = kernchem.load(tmp_path / "model.kc")
+    assert np.array_equal(
+        loaded.predict(small, baseline=given), model.predict(small, baseline=given)
+    )
+
+
+def test_functions_do_not_go_into_files(small, tmp_path):
+    model = DeltaLearner(CompositionBaseline(), repulsion).fit(small, small["gap"])
+    with pytest.raises(ModelFileError, match=r"baseline repulsion is a function.*property"):
+        kernchem.save(model, tmp_path / "model.kc")
