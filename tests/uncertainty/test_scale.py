@@ -88,21 +88,35 @@ def refitted(K, given, targets, noise, plain):
     return out + given if plain else out
 
 
+def best_strength(K, given, values, strengths):
+    squares = {
+        strength: np.mean((refitted(K, given, values, strength, False) - values) ** 2)
+        for strength in strengths
+    }
+    return min(squares, key=squares.get)
+
+
 @pytest.mark.parametrize("slope", [1.5, -3.0])
 def test_leave_one_out_equals_refits(slope, monkeypatch):
     monkeypatch.setattr(scale, "_CAUTION", -np.inf)
     K, _, given, _, errors = noise(60, 0, amplitude=1.0, seed=4, slope=slope)
     errors[3], errors[7] = 1e-40, 0.0
     model = ScaleModel().fit(K, given, errors)
-    assert (model.coef_[1] == 1.0) == (slope < 0.0)
+    plain = slope < 0.0
+    assert (model.coef_[1] == 1.0) == plain
     sizes = np.abs(errors)
-    logs = np.log(np.maximum(sizes, 1e-3 * np.median(sizes[sizes > 0])))
-    expected = refitted(K, given, logs + scale._MEAN_LOG, model.strength_, slope < 0.0)
-    difference = model.loo_log_std_ - expected
+    sizes = np.maximum(sizes, 1e-3 * np.median(sizes[sizes > 0]))
+    values = np.log(sizes) + scale._MEAN_LOG
+    first = best_strength(K, given, values, 10.0 ** np.arange(-2.0, 4.5, 0.5))
+    seen = refitted(K, given, values, first, plain)
+    ratios = sizes / np.exp(seen)
+    working = seen + ratios / ratios.mean() - 1.0
+    assert_allclose(model.strength_, best_strength(K, given, working, 10.0 ** np.arange(-2.0, 5.0)))
+    difference = model.loo_log_std_ - refitted(K, given, working, model.strength_, plain)
     assert_allclose(difference, difference[0], atol=1e-8)
     # The shift: logarithms of quantiles are those of a normal distribution on average.
     levels = np.linspace(0.5, 0.95, 10)
-    seen = np.quantile(logs - model.loo_log_std_, levels)
+    seen = np.quantile(np.log(sizes) - model.loo_log_std_, levels)
     assert_allclose(np.mean(seen - np.log(stats.halfnorm.ppf(levels))), 0.0, atol=1e-12)
 
 
@@ -119,16 +133,18 @@ def test_leaves_good_error_bars_alone():
     assert kept >= 16
 
 
-def test_strength_has_the_least_leave_one_out_error():
-    K, _, given, _, errors = noise(80, 0, amplitude=1.0, seed=6)
-    model = ScaleModel().fit(K, given, errors)
-    sizes = np.abs(errors)
-    targets = np.log(np.maximum(sizes, 1e-3 * np.median(sizes))) + scale._MEAN_LOG
-    squares = {
-        strength: np.mean((refitted(K, given, targets, strength, False) - targets) ** 2)
-        for strength in scale._STRENGTHS
-    }
-    assert model.strength_ == min(squares, key=squares.get)
+@pytest.mark.slow
+def test_sizes_say_more_than_their_logarithms():
+    # Of errors with the density of Laplace, against a fit to the logarithms of their sizes.
+    steps, fits = [], []
+    for seed in range(5):
+        K, _, given, true, _ = noise(120, 0, amplitude=1.0, seed=seed)
+        errors = np.exp(true) * np.random.default_rng(seed).laplace(size=120)
+        steps.append(np.std(ScaleModel().fit(K, given, errors).loo_log_std_ - true))
+        values = np.log(np.abs(errors))
+        strength = best_strength(K, given, values, [1.0, 10.0])
+        fits.append(np.std(refitted(K, given, values, strength, False) - true))
+    assert np.mean(steps) < 0.9 * np.mean(fits)
 
 
 @pytest.mark.parametrize("n", [1, 2, 19])
