@@ -1,7 +1,7 @@
 """Typed errors: each message says what was given, what was expected and what to do.
 
 Every error derives from :class:`KernchemError` and from the built-in class that a caller of
-scikit-learn would expect (``ValueError`` for all of them).
+scikit-learn would expect (``ValueError`` for all but :class:`MissingProgramError`).
 """
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "KernchemWarning",
     "LabelError",
     "LayoutError",
+    "MissingProgramError",
     "ModelFileError",
     "PropertyError",
     "ResumeError",
@@ -68,6 +69,10 @@ class DatasetError(KernchemError, ValueError):
 
 class ResumeError(KernchemError, ValueError):
     """An output folder holds an earlier run with other settings."""
+
+
+class MissingProgramError(KernchemError, ImportError):
+    """A program that a baseline runs is not installed."""
 
 
 class SingularKernelError(KernchemError, ValueError):

@@ -57,7 +57,7 @@ class Structures(Ragged[Structure]):
     charge : array (n,), optional
         Total charges in elementary charges.
     multiplicity : array (n,), optional
-        Spin multiplicities 2S + 1.
+        Spin multiplicities 2S + 1; 0 where none is known.
     properties : dict of array (n, ...), optional
         Values per structure.
     atom_properties : dict of array (n_atoms, ...), optional
@@ -292,7 +292,7 @@ class Structures(Ragged[Structure]):
         if any(item.charge is not None for item in items):
             charge = np.array([item.charge or 0.0 for item in items])
         if any(item.multiplicity is not None for item in items):
-            multiplicity = np.array([item.multiplicity or 1 for item in items])
+            multiplicity = np.array([item.multiplicity or 0 for item in items])
         names = list(dict.fromkeys(name for item in items for name in item.properties))
         properties = {}
         for name in names:
@@ -410,7 +410,8 @@ class Structures(Ragged[Structure]):
             cell=None if self.cells is None else self.cells[row],
             pbc=None if self.pbc is None else self.pbc[row],
             charge=None if self.charge is None else float(self.charge[row]),
-            multiplicity=None if self.multiplicity is None else int(self.multiplicity[row]),
+            # None where it is 0: another structure of the batch has one.
+            multiplicity=None if self.multiplicity is None else int(self.multiplicity[row]) or None,
             properties={k: v[row] for k, v in self.properties.items() if k not in self.per_atom},
             atom_properties={name: self.properties[name][atoms] for name in sorted(self.per_atom)},
         )

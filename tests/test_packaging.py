@@ -175,8 +175,17 @@ def test_imported_packages_are_required():
     required = [re.match(r"[\w-]+", floor)[0] for floor in floors]
     # llvmlite is Numba's own back end: it comes with Numba, in the version that fits.
     ours = {names.get(name, name) for name in required} | {"kernchem", "llvmlite"}
+    ours |= {"mopactools", "tblite"}  # programs of baselines, see the next test
     used = {name.split(".")[0] for path in SOURCES for name in imported_modules(path)}
     assert used - set(sys.stdlib_module_names) <= ours
+
+
+def test_programs_are_extras_and_tested():
+    extras = read_config("setup.cfg")["options.extras_require"]
+    assert extras["xtb"].split() == ["tblite>=0.6.0"]
+    assert extras["mopac"].split() == ["mopactools>=0.1.0"]
+    for extra in ("xtb", "mopac"):
+        assert f"{extras[extra].strip()}; sys_platform" in extras["test"]
 
 
 def test_floors_are_tested():

@@ -1,5 +1,54 @@
-"""Cheap energies that models correct: programs, calculators and pair potentials."""
+"""Cheap energies that models correct: programs, calculators and pair potentials.
 
-from kernchem.baselines.base import Baseline, BaselineResult
+Names are imported when they are first used: the processes that run programs need few of them.
+"""
 
-__all__ = ["Baseline", "BaselineResult"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kernchem.baselines.ase_calculator import ASECalculator
+    from kernchem.baselines.base import Baseline, BaselineResult
+    from kernchem.baselines.mopac import AM1, PM6, PM7
+    from kernchem.baselines.outliers import flag_outliers
+    from kernchem.baselines.programs import ProgramBaseline
+    from kernchem.baselines.xtb import GFN1, GFN2
+
+__all__ = [
+    "AM1",
+    "GFN1",
+    "GFN2",
+    "PM6",
+    "PM7",
+    "ASECalculator",
+    "Baseline",
+    "BaselineResult",
+    "ProgramBaseline",
+    "flag_outliers",
+]
+
+#: Public name to the module that defines it.
+_HOMES = {
+    "AM1": "mopac",
+    "ASECalculator": "ase_calculator",
+    "Baseline": "base",
+    "BaselineResult": "base",
+    "GFN1": "xtb",
+    "GFN2": "xtb",
+    "PM6": "mopac",
+    "PM7": "mopac",
+    "ProgramBaseline": "programs",
+    "flag_outliers": "outliers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kernchem.baselines' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"kernchem.baselines.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

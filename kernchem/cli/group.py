@@ -8,6 +8,7 @@ from typing import IO, Any
 import click
 
 import kernchem
+from kernchem.cli.baseline import baseline
 from kernchem.cli.benchmark import benchmark
 from kernchem.cli.datasets import datasets
 from kernchem.cli.predict import predict
@@ -51,6 +52,7 @@ def main() -> None:
     """Kernel methods for chemistry."""
 
 
+main.add_command(baseline)
 main.add_command(benchmark)
 main.add_command(datasets)
 main.add_command(predict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import numpy as np
@@ -95,26 +95,37 @@ class XyzWriter:
         Where to write.
     names : sequence of str
         Names of the properties.
+    cure : str, optional
+        What to do where the molecules carry a property of such a name already.
     """
 
-    def __init__(self, stream: TextIO, names: Sequence[str]) -> None:
-        self._stream, self._names = stream, names
+    def __init__(
+        self,
+        stream: TextIO,
+        names: Sequence[str],
+        cure: str = "choose another name for the predictions with --name",
+    ) -> None:
+        self._stream, self._names, self._cure = stream, names, cure
 
     def write(
         self, batch: Structures, first: int, predicted: _Array, reference: _Array | None
     ) -> None:
         """Write a batch whose first molecule has the index ``first`` in the input."""
+        self.write_all(batch, predicted, {})
+
+    def write_all(self, batch: Structures, columns: _Array, per_atom: Mapping[str, _Array]) -> None:
+        """Write a batch with columns per molecule and others, by name, with one row per atom."""
         from ase.io.extxyz import write_xyz
 
-        for name in self._names:
+        for name in (*self._names, *per_atom):
             if name in batch.properties:
-                raise SettingError(
-                    f"the molecules carry a property {name!r} already; choose another name for the "
-                    "predictions with --name"
-                )
-        for molecule, values in zip(batch, predicted, strict=True):
+                raise SettingError(f"the molecules carry a property {name!r} already; {self._cure}")
+        bounds = zip(batch.offsets[:-1], batch.offsets[1:], strict=True)
+        for molecule, values, (start, stop) in zip(batch, columns, bounds, strict=True):
             atoms = _atoms(molecule)
             atoms.info.update(zip(self._names, map(float, values), strict=True))
+            for name, rows in per_atom.items():
+                atoms.set_array(name, rows[start:stop])
             write_xyz(self._stream, atoms)
 
 
