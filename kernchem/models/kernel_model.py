@@ -109,6 +109,9 @@ class KernelModel(RegressorMixin, BaseEstimator):
     def _choose(self, training: TrainingSet, folds: list[_Rows] | None) -> None:
         """Set ``kernel_`` and the noise, by their errors where that is asked for."""
 
+    def _choose_on_all(self, K: _Array, training: TrainingSet, folds: list[_Rows] | None) -> None:
+        """Choose anew what is cheap to choose on all rows, once the kernel matrix is there."""
+
     @abstractmethod
     def _noise(self, K: _Array, training: TrainingSet) -> _Array:
         """Return what is added to the diagonal of the kernel matrix, array (n,)."""
@@ -131,7 +134,10 @@ class KernelModel(RegressorMixin, BaseEstimator):
         targets = labels.reshape(len(labels), -1)
         with blas_for(len(training)):
             self._choose(training, given.folds)
-            factor, solution = self._solve(training)
+            K = kernel_matrix(self.kernel_, training.features)
+            self._choose_on_all(K, training, given.folds)
+            factor, solution = self._solve(training, K=K)
+            del K  # which holds the factor now
             self.condition_, self.jitter_ = factor.condition(), factor.jitter
             self._keep(training, solution.dual, solution.coef, kept, targets, labels.shape[1:])
             self._report(solution, given.samples)
@@ -346,10 +352,11 @@ class KernelModel(RegressorMixin, BaseEstimator):
         return NAMED_KERNELS[given]() if isinstance(given, str) else clone(given)
 
     def _solve(
-        self, training: TrainingSet, jitter: float = 0.0
+        self, training: TrainingSet, jitter: float = 0.0, K: _Array | None = None
     ) -> tuple[CholeskyFactor, GeneralisedLeastSquares]:
-        """Return factor and solution at the hyperparameters that were chosen."""
-        K = kernel_matrix(self.kernel_, training.features)
+        """Return factor and solution at the hyperparameters that were chosen; K is overwritten."""
+        if K is None:
+            K = kernel_matrix(self.kernel_, training.features)
         noise = self._noise(K, training) + jitter
         factor = CholeskyFactor(K, noise, cause=indefinite_cause(self.kernel_))
         return factor, GeneralisedLeastSquares(factor, training.targets, training.basis)

@@ -11,7 +11,7 @@ from sklearn.gaussian_process.kernels import Kernel
 from kernchem.errors import SettingError
 from kernchem.models.kernel_model import KernelModel, require_choice, settled
 from kernchem.models.training_set import TrainingSet
-from kernchem.models.tuning import Criterion, Trial, noise_of, tune
+from kernchem.models.tuning import Criterion, Trial, noise_of, tune, tune_alpha
 
 __all__ = ["KRR"]
 
@@ -87,7 +87,9 @@ class KRR(KernelModel):
     -----
     Fitting costs n^3 / 3 flops for the solution, as many again for the leave-one-out
     residuals, and twice that for each trial. The memory is one kernel matrix, and one matrix of
-    distances while hyperparameters are chosen (on at most 8000 random rows).
+    distances while hyperparameters are chosen (on at most 8000 random rows). Those of kernels
+    between structures are chosen on 1000 random ones, those of terms on 1500, and the regulariser
+    then anew on all, up to 8000, which takes a second kernel matrix.
 
     Samples with identical features are merged before anything is left out: their weights are
     added and their labels averaged, so that weights and repetitions mean the same.
@@ -176,6 +178,19 @@ class KRR(KernelModel):
             training, kernel, alpha, varied=varied, folds=folds, criterion=self.criterion
         )
         self.kernel_ = settled(kernel, training.features)
+
+    def _choose_on_all(self, K: _Array, training: TrainingSet, folds: list[_Rows] | None) -> None:
+        """Choose the regulariser anew where the search was on some rows only."""
+        if isinstance(self.alpha, str):
+            self.alpha_ = tune_alpha(
+                K,
+                training,
+                self.kernel_,
+                self.alpha_,
+                folds=folds,
+                criterion=self.criterion,
+                trials=self.trials_,
+            )
 
     def _noise(self, K: _Array, training: TrainingSet) -> _Array:
         return noise_of(K, self.alpha_, training.weights)
