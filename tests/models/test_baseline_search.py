@@ -21,7 +21,7 @@ BASELINES = [DampedCoulomb(width=0.8), YukawaCore(decay={"H": 0.2, "C": 0.25, "N
 @pytest.fixture(scope="module")
 def molecules():
     """Molecules without fluorine: those of a rare element could not be left out."""
-    data = load_qm_small()[: size(120, 40)]
+    data = load_qm_small()[: size(120, 25)]
     return data[[9 not in one.numbers for one in data]]
 
 
@@ -66,6 +66,7 @@ def energies_of(baselines, structures):
     return np.stack([one.energies(structures) for one in baselines], axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slope", ["fit", 1])
 @pytest.mark.parametrize("make", [krr, gpr])
 @pytest.mark.parametrize("criterion", ["mae", "rmse"])
@@ -92,6 +93,7 @@ def test_errors_before_and_after_are_those_of_refits(molecules, make, slope, cri
     assert min(trial.error for trial in found.trials) == found.error_after
 
 
+@pytest.mark.slow
 def test_slopes_of_baselines_are_those_of_the_joint_fit(molecules):
     y = molecules["atomization_energy"]
     model = krr().fit(molecules, y)
@@ -137,6 +139,7 @@ def test_slopes_of_the_loss(molecules, fit_slopes, criterion, composition):
         assert slopes[k] == pytest.approx((4 * fine - rough) / 3, rel=1e-6, abs=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slope", ["fit", 1])
 def test_planted_parameters_are_found_back(molecules, slope):
     truth = [DampedCoulomb(width=0.6), YukawaCore(decay=0.3)]
@@ -152,6 +155,7 @@ def test_planted_parameters_are_found_back(molecules, slope):
     assert found.error_after < 0.01 * found.error_before
 
 
+@pytest.mark.slow
 def test_the_result_is_the_same_each_time_and_respects_bounds(molecules):
     y = molecules["atomization_energy"]
     model = krr().fit(molecules, y)
