@@ -11,6 +11,7 @@ from kernchem.datasets import load_qm_small
 from kernchem.descriptors import CoulombMatrix
 from kernchem.errors import KernchemWarning, SettingError, StructureError
 from kernchem.kernels import Laplacian
+from kernchem.model_files import load, save
 from kernchem.models import GPR, KRR, choose_parameters
 from kernchem.models.baseline_objective import LeaveOneOutObjective
 from kernchem.structures import Structures
@@ -121,6 +122,7 @@ def objective_of(model, molecules, targets, *, fit_slopes, criterion):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit_slopes", [True, False])
 @pytest.mark.parametrize("criterion", ["mae", "rmse"])
 @pytest.mark.parametrize("composition", [True, False])
@@ -129,7 +131,13 @@ def test_slopes_of_the_loss(molecules, fit_slopes, criterion, composition):
     model = krr(composition=composition).fit(molecules, targets)
     objective = objective_of(model, molecules, targets, fit_slopes=fit_slopes, criterion=criterion)
     theta = objective.start + 0.05
-    _, slopes = objective(theta)
+    value, slopes = objective(theta)
+    ratio = objective.trials[-1].error / objective.trials[0].error
+    if criterion == "rmse":
+        assert value == pytest.approx(ratio**2, rel=1e-9)
+    else:
+        assert value == pytest.approx(ratio, rel=0.05)
+    assert objective(objective.start)[0] == pytest.approx(1.0, rel=1e-12)
     step = 1e-3
     for k, unit in enumerate(np.eye(len(theta))):
         rough, fine = (
@@ -174,6 +182,18 @@ def test_nothing_to_vary(molecules):
     found = choose_parameters(ZBL(), molecules, y, model)
     assert found.error_after == found.error_before
     assert len(found.trials) == 1
+
+
+@pytest.mark.parametrize("make", [krr, gpr])
+def test_models_from_files_do_as_well(molecules, make, tmp_path):
+    y = molecules["atomization_energy"]
+    model = make().fit(molecules, y)
+    save(model, tmp_path / "model.kc")
+    errors = [
+        choose_parameters(ZBL(), molecules, y, one).error_before
+        for one in (model, load(tmp_path / "model.kc"))
+    ]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-10)
 
 
 def test_merged_and_weightless_samples(molecules):
