@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from kernchem.baselines.base import Baseline, BaselineResult
     from kernchem.baselines.mopac import AM1, PM6, PM7
     from kernchem.baselines.outliers import flag_outliers
+    from kernchem.baselines.pair_potentials import ZBL, DampedCoulomb, YukawaCore
+    from kernchem.baselines.pair_sums import PairPotential, PairSum
     from kernchem.baselines.programs import ProgramBaseline
     from kernchem.baselines.xtb import GFN1, GFN2
 
@@ -20,10 +22,15 @@ __all__ = [
     "GFN2",
     "PM6",
     "PM7",
+    "ZBL",
     "ASECalculator",
     "Baseline",
     "BaselineResult",
+    "DampedCoulomb",
+    "PairPotential",
+    "PairSum",
     "ProgramBaseline",
+    "YukawaCore",
     "flag_outliers",
 ]
 
@@ -33,11 +40,16 @@ _HOMES = {
     "ASECalculator": "ase_calculator",
     "Baseline": "base",
     "BaselineResult": "base",
+    "DampedCoulomb": "pair_potentials",
     "GFN1": "xtb",
     "GFN2": "xtb",
     "PM6": "mopac",
     "PM7": "mopac",
+    "PairPotential": "pair_sums",
+    "PairSum": "pair_sums",
     "ProgramBaseline": "programs",
+    "YukawaCore": "pair_potentials",
+    "ZBL": "pair_potentials",
     "flag_outliers": "outliers",
 }
 

@@ -1,5 +1,6 @@
 """Estimators: thin objects over descriptors, kernels and solvers."""
 
+from kernchem.models.baseline_search import BaselineChoice, choose_parameters
 from kernchem.models.composition import CompositionBaseline
 from kernchem.models.delta import DeltaLearner
 from kernchem.models.gpr import GPR
@@ -11,11 +12,13 @@ from kernchem.models.terms import Term, TermProduct, TermSum
 __all__ = [
     "GPR",
     "KRR",
+    "BaselineChoice",
     "CompositionBaseline",
     "DeltaLearner",
     "LeaveOneOutSearch",
     "Term",
     "TermProduct",
     "TermSum",
+    "choose_parameters",
     "composite",
 ]

@@ -205,8 +205,12 @@ class KernelModel(RegressorMixin, BaseEstimator):
 
     def _left_out(self, folds: list[_Rows] | None) -> _Array:
         """Return residuals (n, n_targets) of the distinct training samples."""
-        _, solution = self._solve(self._training, self.jitter_)
+        solution = self._solution()
         return solution.loo()[0] if folds is None else solution.cv(folds)
+
+    def _solution(self) -> GeneralisedLeastSquares:
+        """Return the solution of the fit, computed anew unless the model keeps it."""
+        return self._solve(self._training, self.jitter_)[1]
 
     # -- the steps of fit, in order ---------------------------------------------------------------
 

@@ -350,6 +350,9 @@ class ProcessModel(KernelModel):
     def _left_out(self, folds: list[_Rows] | None) -> _Array:
         return self._posterior.left_out(folds)[0]
 
+    def _solution(self) -> GeneralisedLeastSquares:
+        return self._posterior.solution
+
     def _of_samples(self, values: _Array) -> _Array:
         """Return values of the distinct samples (n, t) for all samples, in the labels' shape."""
         out = np.full_like(self._labels, np.nan)

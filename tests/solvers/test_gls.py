@@ -55,6 +55,17 @@ def test_leave_one_out_equals_refits(problem):
     assert_allclose(variances, loo_variances(K, noise, basis), rtol=1e-8)
 
 
+def test_coefficients_of_other_targets(problem, rng):
+    K, noise, basis, y = problem
+    others = rng.normal(size=(len(y), 3))
+    solution = solve(*problem)
+    expected = solve(K, noise, basis, others)
+    assert_allclose(solution.dual_of(others), expected.dual, atol=1e-9)
+    # And once the factor was inverted.
+    residuals, variances = expected.loo()[0], solution.loo()[1]
+    assert_allclose(solution.dual_of(others) * variances[:, None], residuals, atol=1e-9)
+
+
 def loo_variances(K, noise, basis):
     """Posterior variance of each row given the others, with a flat prior on the linear part."""
     n = len(K)
