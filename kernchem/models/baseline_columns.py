@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn.exceptions import NotFittedError
 
 from kernchem._validation import short
-from kernchem.baselines import ASECalculator, Baseline
+from kernchem.baselines import ASECalculator, Baseline, PairPotential
 from kernchem.errors import PropertyError, SettingError
 from kernchem.structures import Structures
 
@@ -25,6 +25,7 @@ __all__ = [
     "PropertySource",
     "Source",
     "beside",
+    "is_free_potential",
     "is_single",
     "sources_of",
 ]
@@ -53,6 +54,8 @@ class Source(ABC):
 
     #: How it is called in messages and tables.
     name: str
+    #: What a user passed.
+    origin: Any
 
     @abstractmethod
     def columns(self, structures: Structures, spread: str | None = None) -> Columns:
@@ -63,7 +66,7 @@ class PropertySource(Source):
     """A stored property with one or several numbers per structure."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.origin = self.name = name
 
     def columns(self, structures: Structures, spread: str | None = None) -> Columns:
         """Return the property as it is stored."""
@@ -77,7 +80,7 @@ class ArraySource(Source):
     name = "array"
 
     def __init__(self, values: Any) -> None:
-        self._values = values
+        self.origin = self._values = values
 
     def columns(self, structures: Structures, spread: str | None = None) -> Columns:
         """Return the array."""
@@ -88,7 +91,8 @@ class ComputedSource(Source):
     """A :class:`kernchem.baselines.Baseline`, e.g. a semiempirical program."""
 
     def __init__(self, baseline: Baseline) -> None:
-        self.baseline, self.name = baseline, type(baseline).__name__
+        self.origin = self.baseline = baseline
+        self.name = type(baseline).__name__
 
     def columns(self, structures: Structures, spread: str | None = None) -> Columns:
         """Return energies, kcal/mol."""
@@ -99,7 +103,7 @@ class FunctionSource(Source):
     """A function of structures."""
 
     def __init__(self, function: Callable[[Structures], Any]) -> None:
-        self.function = function
+        self.origin = self.function = function
         self.name = getattr(function, "__name__", type(function).__name__)
 
     def columns(self, structures: Structures, spread: str | None = None) -> Columns:
@@ -112,7 +116,7 @@ class ModelSource(Source):
     """A fitted model, with its uncertainty if it has one."""
 
     def __init__(self, model: Any) -> None:
-        self.model = model
+        self.origin = self.model = model
         self.name = type(getattr(model, "estimator", model)).__name__
 
     def columns(self, structures: Structures, spread: str | None = None) -> Columns:
@@ -173,6 +177,15 @@ def sources_of(baseline: Any) -> list[Source]:
     if not items:
         raise SettingError(_refusal(baseline))
     return [_source_of(item) for item in items]
+
+
+def is_free_potential(source: Source) -> bool:
+    """Return whether a source is a pair potential some of whose parameters are to be chosen."""
+    return (
+        isinstance(source, ComputedSource)
+        and isinstance(source.baseline, PairPotential)
+        and len(source.baseline.theta) > 0
+    )
 
 
 def is_single(baseline: Any) -> bool:

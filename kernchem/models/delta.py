@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -16,12 +17,16 @@ from kernchem.errors import KernchemWarning, PropertyError, SettingError
 from kernchem.models.baseline_columns import (
     ArraySource,
     Columns,
+    ComputedSource,
     PropertySource,
     Source,
     beside,
+    is_free_potential,
     sources_of,
 )
+from kernchem.models.baseline_search import choose_parameters
 from kernchem.models.composition import CompositionSpace
+from kernchem.models.kernel_model import KernelModel
 from kernchem.structures import Structures, as_structures
 
 __all__ = ["DeltaLearner"]
@@ -32,6 +37,21 @@ _Array = npt.NDArray[np.float64]
 _LABELS_PER_COEFFICIENT = 4
 #: Singular values below this fraction of the largest one leave the slope undetermined.
 _RANK = 1e-10
+#: How often parameters of potentials and the model are chosen in turn.
+_ROUNDS = 2
+
+
+@dataclass
+class _Task:
+    """What a fit works on: labels (n, n_targets) of this shape, and the columns of each source."""
+
+    structures: Structures
+    targets: _Array
+    shape: tuple[int, ...]
+    weights: _Array
+    kept: npt.NDArray[np.int64]
+    parts: list[_Array]
+    fit_params: dict[str, Any]
 
 
 class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
@@ -53,7 +73,9 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         - the name of a stored property of one number, or several, per structure, which the
           structures given to ``predict`` must carry too;
         - an object of :mod:`kernchem.baselines`, e.g. ``GFN2()``: computed when it is needed, so
-          give it a cache;
+          give it a cache. Free parameters of pair potentials are chosen by the leave-one-out
+          errors of a model that is :class:`kernchem.KRR` or :class:`kernchem.GPR`, and their
+          slopes jointly with its kernel; the model is then fitted anew, twice;
         - a function that takes structures and returns an array (n,) or (n, n_columns);
         - a class, or a function without arguments, that makes an ASE calculator; energies in
           kcal/mol;
@@ -68,6 +90,8 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     ----------
     model_ : estimator
         The fitted model of the difference.
+    baseline_ : list
+        The baselines, with the parameters of potentials that were chosen; empty for an array.
     slope_ : array (n_columns,) or (n_columns, n_targets)
         Slopes.
     elements_ : tuple of int
@@ -155,23 +179,62 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         weights = check_weights(sample_weight, len(labels))
         kept = np.flatnonzero(weights > 0)
         self._sources = [] if self.baseline is None else sources_of(self.baseline)
-        columns = self._columns(structures, baseline).values[kept]
         self._space = CompositionSpace(structures[kept])
-        basis = self._space.basis(structures[kept])
-        root = np.sqrt(weights[kept])[:, None]
-        slope = self._fit_slope(basis * root, columns * root, targets[kept] * root)
-        rest = targets[kept] - columns @ slope
+        if sample_weight is not None:
+            fit_params = {**fit_params, "sample_weight": weights}
+        parts = [one.columns(structures).values for one in self._sources_with(baseline)]
+        task = _Task(structures, targets, labels.shape, weights, kept, parts, fit_params)
+        self._learn(task, {})
+        for _ in range(_ROUNDS if self._potentials() else 0):
+            self._learn(task, self._better_potentials(task))
+        return self
+
+    def _learn(self, task: _Task, known: dict[int, _Array]) -> None:
+        """Fit slopes, but for those that are known of some sources, offsets and the model."""
+        targets, kept = task.targets, task.kept
+        basis = self._space.basis(task.structures[kept])
+        root = np.sqrt(task.weights[kept])[:, None]
+        rest = targets[kept] - sum(task.parts[k][kept] @ slope for k, slope in known.items())
+        others = [k for k in range(len(task.parts)) if k not in known]
+        slopes = dict(known)
+        if others:
+            columns = np.hstack([task.parts[k][kept] for k in others])
+            found = self._fit_slope(basis * root, columns * root, rest * root)
+            rest -= columns @ found
+            ends = np.cumsum([task.parts[k].shape[1] for k in others])
+            slopes |= dict(zip(others, np.split(found, ends[:-1]), strict=True))
         offset: _Array = np.asarray(np.linalg.lstsq(basis * root, rest * root, rcond=None)[0])
-        self._keep(slope, offset, labels.shape[1:])
+        slope = np.vstack([slopes[k] for k in range(len(task.parts))])
+        self._keep(slope, offset, task.shape[1:])
         # Samples of weight zero count for nothing, and may hold elements that no other one does.
         difference = np.zeros_like(targets)
         difference[kept] = rest - basis @ offset
-        if sample_weight is not None:
-            fit_params = {**fit_params, "sample_weight": weights}
         self.model_ = clone(self.model).fit(
-            structures, difference.reshape(labels.shape), **fit_params
+            task.structures, difference.reshape(task.shape), **task.fit_params
         )
-        return self
+
+    def _potentials(self) -> list[int]:
+        """Return which sources are potentials with parameters to choose, for a model that can."""
+        able = isinstance(self.model_, KernelModel) and self.model_.takes_structures
+        return [k for k, one in enumerate(self._sources) if able and is_free_potential(one)]
+
+    def _better_potentials(self, task: _Task) -> dict[int, _Array]:
+        """Choose the parameters of potentials anew; return their slopes by number of source."""
+        potentials = self._potentials()
+        ends = np.cumsum([part.shape[1] for part in task.parts])
+        slopes = np.split(self._slope, ends[:-1])
+        others = [k for k in range(len(task.parts)) if k not in potentials]
+        found = choose_parameters(
+            [self._sources[k].origin for k in potentials],
+            task.structures,
+            task.targets - sum(task.parts[k] @ slopes[k] for k in others),
+            self.model_,
+            slope=self.slope,
+        )
+        for k, baseline in zip(potentials, found.baselines, strict=True):
+            self._sources[k] = ComputedSource(baseline)
+            task.parts[k] = self._sources[k].columns(task.structures).values
+        return dict(zip(potentials, found.slopes[:, None], strict=True))
 
     def predict(self, X: Any, baseline: Any = None, **predict_params: Any) -> Any:
         """Return baseline, offsets and learnt difference, added.
@@ -256,6 +319,12 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         return lower + linear, upper + linear
 
     @property
+    def baseline_(self) -> list[Any]:
+        """The baselines, with the parameters that were chosen."""
+        check_is_fitted(self, "model_")
+        return [source.origin for source in self._sources]
+
+    @property
     def loo_residuals_(self) -> _Array:
         """Leave-one-out residuals of the model, slope and offsets held, in the labels' unit."""
         check_is_fitted(self, "model_")
@@ -265,14 +334,18 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         self, structures: Structures, given: Any = None, spread: str | None = None
     ) -> Columns:
         """Return the columns of all sources beside each other."""
+        sources = self._sources_with(given)
+        return beside([source.columns(structures, spread) for source in sources])
+
+    def _sources_with(self, given: Any) -> list[Source]:
+        """Return the sources; an array is one where the object was made without a baseline."""
         if (given is None) == (self.baseline is None):
             raise PropertyError(
                 "no baseline; pass one here, or to the constructor"
                 if given is None
                 else "baseline was given here and to the constructor; leave one out"
             )
-        sources: list[Source] = self._sources if given is None else [ArraySource(given)]
-        return beside([source.columns(structures, spread) for source in sources])
+        return self._sources if given is None else [ArraySource(given)]
 
     def _linear(self, structures: Structures, columns: Columns) -> _Array:
         """Return baselines and offsets, array (n,) or (n, n_targets)."""

@@ -15,7 +15,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 
 import kernchem
-from kernchem.baselines import Baseline, BaselineResult
+from kernchem.baselines import ZBL, Baseline, BaselineResult, DampedCoulomb, YukawaCore
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import CoulombMatrix
 from kernchem.errors import ModelFileError, PropertyError, SettingError, StructureError
@@ -151,6 +151,53 @@ def test_failures_of_a_baseline_are_named(small, krr):
     fluorine = next(k for k, s in enumerate(small) if 9 in s.numbers)
     with pytest.raises(StructureError, match=rf"structure {fluorine} \(.*F.*: fluorine"):
         DeltaLearner(krr, Repulsion()).fit(small, small["gap"])
+
+
+# -- potentials -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slope", ["fit", 1])
+def test_parameters_of_potentials_are_chosen(small, krr, slope):
+    # Labels that are one potential, at other parameters than those at which the search starts.
+    factor = 1.0 if slope == 1 else 0.5
+    y = factor * YukawaCore(decay=0.32).energies(small) + counts(small) @ np.arange(5.0)
+    model = DeltaLearner(krr, YukawaCore(decay=0.2), slope=slope).fit(small[:40], y[:40])
+    assert_allclose(model.baseline_[0].decay, 0.32, rtol=1e-3)
+    assert_allclose(model.slope_, [factor], rtol=1e-3)
+    fixed = YukawaCore(decay=0.2, decay_bounds="fixed")
+    errors = [
+        np.abs(one.predict(small[40:]) - y[40:]).mean()
+        for one in (model, DeltaLearner(krr, fixed, slope=slope).fit(small[:40], y[:40]))
+    ]
+    assert errors[0] < 0.05 * errors[1]
+
+
+@pytest.mark.slow
+def test_potentials_stand_beside_other_columns(small, krr):
+    y = 0.7 * small[GFN2] + 0.4 * ZBL(screening=1.5).energies(small) - 3.0 * small["gap"]
+    potential = ZBL(screening_bounds=(0.5, 3.0))
+    baseline = [lambda X: np.column_stack([X[GFN2], X["gap"]]), potential, GFN2]
+    model = DeltaLearner(krr, baseline[:2]).fit(small, y)
+    assert_allclose(model.slope_, [0.7, -3.0, 0.4], rtol=5e-2)
+    assert_allclose(model.baseline_[1].screening, 1.5, rtol=3e-2)
+    assert potential.screening == 1.0
+    assert model.baseline_[0] is baseline[0]
+
+
+def test_potentials_under_other_models_stay(small):
+    model = DeltaLearner(CompositionBaseline(), YukawaCore(decay=0.25)).fit(small, small[GFN2])
+    assert model.baseline_[0].decay == 0.25
+
+
+@pytest.mark.slow
+def test_chosen_parameters_go_through_files(small, krr, tmp_path):
+    baseline = [GFN2, YukawaCore() + DampedCoulomb(width_bounds="fixed")]
+    model = DeltaLearner(krr, baseline).fit(small[:40], small["atomization_energy"][:40])
+    kernchem.save(model, tmp_path / "model.kc")
+    loaded = kernchem.load(tmp_path / "model.kc")
+    assert np.array_equal(loaded.predict(small), model.predict(small))
+    assert np.array_equal(loaded.baseline_[1].theta, model.baseline_[1].theta)
 
 
 # -- models as baselines --------------------------------------------------------------------------
