@@ -2,56 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from kernchem._validation import check_labels, check_weights
-from kernchem.errors import KernchemWarning, PropertyError, SettingError
+from kernchem.errors import PropertyError, SettingError
 from kernchem.models.baseline_columns import (
     ArraySource,
     Columns,
-    ComputedSource,
     PropertySource,
     Source,
     beside,
-    is_free_potential,
     sources_of,
 )
-from kernchem.models.baseline_search import choose_parameters
 from kernchem.models.composition import CompositionSpace
-from kernchem.models.kernel_model import KernelModel
+from kernchem.models.delta_slopes import DeltaTask
 from kernchem.structures import Structures, as_structures
 
 __all__ = ["DeltaLearner"]
 
 _Array = npt.NDArray[np.float64]
-
-#: Labels per fitted coefficient below which a slope is not fitted.
-_LABELS_PER_COEFFICIENT = 4
-#: Singular values below this fraction of the largest one leave the slope undetermined.
-_RANK = 1e-10
-#: How often parameters of potentials and the model are chosen in turn.
-_ROUNDS = 2
-
-
-@dataclass
-class _Task:
-    """What a fit works on: labels (n, n_targets) of this shape, and the columns of each source."""
-
-    structures: Structures
-    targets: _Array
-    shape: tuple[int, ...]
-    weights: _Array
-    kept: npt.NDArray[np.int64]
-    parts: list[_Array]
-    fit_params: dict[str, Any]
 
 
 class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
@@ -60,7 +35,9 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     .. math:: f(A) = \sum_Z n_Z(A)\, \varepsilon_Z + \sum_b s_b\, y_b(A) + g(A)
 
     The offsets :math:`\varepsilon_Z` per element and the slope :math:`s_b` of each column of the
-    baseline are fitted by least squares; ``model`` learns the rest g.
+    baseline are fitted by least squares; ``model`` learns the rest g. Under a kernel model,
+    :class:`kernchem.KRR` or :class:`kernchem.GPR` on structures, the slopes are those of
+    generalised least squares, fitted jointly with the kernel: what it can learn does not pull them.
 
     Parameters
     ----------
@@ -74,8 +51,7 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
           structures given to ``predict`` must carry too;
         - an object of :mod:`kernchem.baselines`, e.g. ``GFN2()``: computed when it is needed, so
           give it a cache. Free parameters of pair potentials are chosen by the leave-one-out
-          errors of a model that is :class:`kernchem.KRR` or :class:`kernchem.GPR`, and their
-          slopes jointly with its kernel; the model is then fitted anew, twice;
+          errors of a kernel model on top;
         - a function that takes structures and returns an array (n,) or (n, n_columns);
         - a class, or a function without arguments, that makes an ASE calculator; energies in
           kcal/mol;
@@ -110,7 +86,8 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     1 does not. With fewer than four labels per coefficient, or where element counts and other
     columns determine a column, the first column has slope 1 and the others 0, with a warning. A
     model that fits a composition itself (:class:`kernchem.KRR` does) refits the offsets jointly
-    with its kernel.
+    with its kernel. Slopes jointly with a kernel take one fit more, parameters of potentials two,
+    on at most 1000 random molecules.
 
     Error bars are those of the model and, in quadrature, those of a baseline that is a model with
     error bars, times its slope. That is right for a baseline that knows the training set, and too
@@ -175,66 +152,28 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         self._check_settings()
         structures = as_structures(X)
         labels = check_labels(y, len(structures))
-        targets = labels.reshape(len(labels), -1)
         weights = check_weights(sample_weight, len(labels))
-        kept = np.flatnonzero(weights > 0)
         self._sources = [] if self.baseline is None else sources_of(self.baseline)
-        self._space = CompositionSpace(structures[kept])
+        self._space = CompositionSpace(structures[weights > 0])
         if sample_weight is not None:
             fit_params = {**fit_params, "sample_weight": weights}
-        parts = [one.columns(structures).values for one in self._sources_with(baseline)]
-        task = _Task(structures, targets, labels.shape, weights, kept, parts, fit_params)
-        self._learn(task, {})
-        for _ in range(_ROUNDS if self._potentials() else 0):
-            self._learn(task, self._better_potentials(task))
+        basis = np.zeros((len(structures), self._space.vectors.shape[1]))
+        basis[weights > 0] = self._space.basis(structures[weights > 0])
+        task = DeltaTask(
+            self.model,
+            self.slope,
+            structures,
+            labels.reshape(len(labels), -1),
+            labels.shape,
+            weights,
+            basis,
+            self._sources_with(baseline),
+            fit_params,
+        )
+        task.run()
+        self._keep(np.vstack(task.slopes), task.offset, labels.shape[1:])
+        self.model_ = task.fitted
         return self
-
-    def _learn(self, task: _Task, known: dict[int, _Array]) -> None:
-        """Fit slopes, but for those that are known of some sources, offsets and the model."""
-        targets, kept = task.targets, task.kept
-        basis = self._space.basis(task.structures[kept])
-        root = np.sqrt(task.weights[kept])[:, None]
-        rest = targets[kept] - sum(task.parts[k][kept] @ slope for k, slope in known.items())
-        others = [k for k in range(len(task.parts)) if k not in known]
-        slopes = dict(known)
-        if others:
-            columns = np.hstack([task.parts[k][kept] for k in others])
-            found = self._fit_slope(basis * root, columns * root, rest * root)
-            rest -= columns @ found
-            ends = np.cumsum([task.parts[k].shape[1] for k in others])
-            slopes |= dict(zip(others, np.split(found, ends[:-1]), strict=True))
-        offset: _Array = np.asarray(np.linalg.lstsq(basis * root, rest * root, rcond=None)[0])
-        slope = np.vstack([slopes[k] for k in range(len(task.parts))])
-        self._keep(slope, offset, task.shape[1:])
-        # Samples of weight zero count for nothing, and may hold elements that no other one does.
-        difference = np.zeros_like(targets)
-        difference[kept] = rest - basis @ offset
-        self.model_ = clone(self.model).fit(
-            task.structures, difference.reshape(task.shape), **task.fit_params
-        )
-
-    def _potentials(self) -> list[int]:
-        """Return which sources are potentials with parameters to choose, for a model that can."""
-        able = isinstance(self.model_, KernelModel) and self.model_.takes_structures
-        return [k for k, one in enumerate(self._sources) if able and is_free_potential(one)]
-
-    def _better_potentials(self, task: _Task) -> dict[int, _Array]:
-        """Choose the parameters of potentials anew; return their slopes by number of source."""
-        potentials = self._potentials()
-        ends = np.cumsum([part.shape[1] for part in task.parts])
-        slopes = np.split(self._slope, ends[:-1])
-        others = [k for k in range(len(task.parts)) if k not in potentials]
-        found = choose_parameters(
-            [self._sources[k].origin for k in potentials],
-            task.structures,
-            task.targets - sum(task.parts[k] @ slopes[k] for k in others),
-            self.model_,
-            slope=self.slope,
-        )
-        for k, baseline in zip(potentials, found.baselines, strict=True):
-            self._sources[k] = ComputedSource(baseline)
-            task.parts[k] = self._sources[k].columns(task.structures).values
-        return dict(zip(potentials, found.slopes[:, None], strict=True))
 
     def predict(self, X: Any, baseline: Any = None, **predict_params: Any) -> Any:
         """Return baseline, offsets and learnt difference, added.
@@ -382,35 +321,6 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         if self.baseline is None:
             return []
         return [s.name for s in sources_of(self.baseline) if isinstance(s, PropertySource)]
-
-    def _fit_slope(self, basis: _Array, columns: _Array, targets: _Array) -> _Array:
-        """Return slopes (n_baselines, n_targets), fitted beside the element counts.
-
-        The rows are weighted already.
-        """
-        n_columns = columns.shape[1]
-        if self.slope != "fit":
-            if n_columns > 1:
-                raise SettingError(
-                    f"slope=1 takes one column, {n_columns} were given; use slope='fit'"
-                )
-            return np.ones((1, targets.shape[1]))
-        q = np.linalg.qr(basis)[0]
-        rest = columns - q @ (q.T @ columns)
-        scale = np.linalg.norm(columns, axis=0)
-        singular = np.linalg.svd(rest / np.where(scale > 0, scale, 1.0), compute_uv=False)
-        determined = singular.min(initial=np.inf) > _RANK
-        if len(targets) >= _LABELS_PER_COEFFICIENT * (basis.shape[1] + n_columns) and determined:
-            return np.asarray(np.linalg.lstsq(rest, targets, rcond=None)[0])
-        slopes = "a slope" if n_columns == 1 else f"{n_columns} slopes"
-        alone = "the baseline" if n_columns == 1 else "the first column alone"
-        warnings.warn(
-            f"{len(targets)} labels do not determine {slopes} beside {basis.shape[1]} elements; "
-            f"{alone} is subtracted as it is (slope 1)",
-            KernchemWarning,
-            stacklevel=3,
-        )
-        return np.eye(n_columns, 1) * np.ones((1, targets.shape[1]))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

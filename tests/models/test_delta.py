@@ -14,7 +14,7 @@ from kernchem.datasets import load_qm_small
 from kernchem.descriptors import BagOfBonds, CoulombMatrix
 from kernchem.errors import KernchemWarning, PropertyError, SettingError
 from kernchem.kernels import Laplacian
-from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner
+from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner, delta_slopes
 from kernchem.structures import Structures
 
 GFN2 = "gfn2_atomization_energy"
@@ -35,24 +35,52 @@ def counts(structures):
     return np.array([[(s.numbers == z).sum() for z in numbers] for s in structures], dtype=float)
 
 
-def test_offsets_and_slope_are_the_least_squares_solution(small, krr):
+def kernel_slopes(structures, columns, y, descriptor):
+    """Slopes by generalised least squares, with the kernel and the noise of the fixtures."""
+    features = descriptor.fit_transform(structures)
+    lower = np.linalg.cholesky(Laplacian(500.0)(features) + 1e-6 * np.eye(len(features)))
+    design = np.linalg.solve(lower, np.column_stack([counts(structures), columns]))
+    return np.linalg.lstsq(design, np.linalg.solve(lower, y), rcond=None)[0][-columns.shape[1] :]
+
+
+def test_offsets_and_slope_are_the_least_squares_solution(small):
     y = small["atomization_energy"]
-    model = DeltaLearner(krr, GFN2).fit(small, y)
+    model = DeltaLearner(make_pipeline(BagOfBonds(), Ridge()), GFN2).fit(small, y)
     design = np.column_stack([counts(small), small[GFN2]])
     peer = LinearRegression(fit_intercept=False).fit(design, y)
     assert_allclose(model.slope_, peer.coef_[-1:], rtol=1e-8)
     assert_allclose(model.offset_, peer.coef_[:-1], rtol=1e-7)
 
 
+def test_slopes_under_a_kernel_are_those_of_generalised_least_squares(small, krr):
+    y = np.stack([small["atomization_energy"], small["gap"]], axis=1)
+    model = DeltaLearner(krr, (GFN2, "homo")).fit(small, y)
+    columns = np.column_stack([small[GFN2], small["homo"]])
+    assert_allclose(model.slope_, kernel_slopes(small, columns, y, BagOfBonds()), rtol=1e-6)
+    peer = LinearRegression(fit_intercept=False).fit(counts(small), y - columns @ model.slope_)
+    assert_allclose(model.offset_, peer.coef_.T, rtol=1e-7)
+
+
+def test_slopes_of_many_labels_come_from_some_of_them(small, krr, monkeypatch):
+    monkeypatch.setattr(delta_slopes, "_PILOT_ROWS", 40)
+    y, groups = small["atomization_energy"], np.arange(len(small)) // 2
+    model = DeltaLearner(krr, GFN2).fit(small, y, groups=groups)
+    rows = np.sort(np.random.default_rng(0).permutation(len(small))[:40])
+    part = small[rows]
+    expected = kernel_slopes(part, part[GFN2][:, None], y[rows], BagOfBonds())
+    assert_allclose(model.slope_, expected, rtol=1e-6)
+    assert len(model.model_.loo_residuals_) == len(small)
+
+
 @pytest.mark.slow
 def test_prediction_is_baseline_plus_offsets_plus_learnt_rest(small, krr):
     y, train, test = small["atomization_energy"], small[:150], small[150:]
     model = DeltaLearner(krr, GFN2).fit(train, y[:150])
-    linear = LinearRegression(fit_intercept=False)
-    design = np.column_stack([counts(small), small[GFN2]])
-    linear.fit(design[:150], y[:150])
-    rest = clone(krr).fit(train, y[:150] - linear.predict(design[:150]))
-    expected = linear.predict(design[150:]) + rest.predict(test)
+    rest = y - model.slope_ * small[GFN2]
+    linear = LinearRegression(fit_intercept=False).fit(counts(small)[:150], rest[:150])
+    rest -= linear.predict(counts(small))
+    learnt = clone(krr).fit(train, rest[:150])
+    expected = (y - rest)[150:] + learnt.predict(test)
     assert_allclose(model.predict(test), expected, rtol=1e-9)
 
 
@@ -200,9 +228,10 @@ def test_a_slope_needs_four_labels_per_coefficient(krr, enough):
         model = DeltaLearner(krr, GFN2).fit(train, y)
     told = any("slope 1" in str(warning.message) for warning in caught)
     assert told is not enough
-    design = np.column_stack([counts(train), train[GFN2]])
-    expected = np.linalg.lstsq(design, y, rcond=None)[0][-1] if enough else 1.0
-    assert_allclose(model.slope_, [expected], rtol=1e-8)
+    expected = [1.0]
+    if enough:
+        expected = kernel_slopes(train, train[GFN2][:, None], y, BagOfBonds())
+    assert_allclose(model.slope_, expected, rtol=1e-6)
 
 
 def with_baseline(structures, values):
