@@ -1,9 +1,9 @@
 r"""Which label to compute next: the fall of the top level's variance for what a label costs.
 
-With V the posterior covariance of all levels of all molecules, labels B of one molecule reduce the
-weighted sum of the top level's variances by
+With V the posterior covariance of what labels tell, and C that with the top level, labels B of one
+molecule reduce the sum of the top level's variances, weighted by W, by
 
-.. math:: \operatorname{tr}\left[ V_{B \cdot} W V_{\cdot B} (V_{BB} + N_{BB})^{-1} \right]
+.. math:: \operatorname{tr}\left[ C_{B \cdot} W C_{\cdot B} (V_{BB} + N_{BB})^{-1} \right]
 
 After each choice V is conditioned on it, so that labels of a batch do not repeat each other.
 """
@@ -51,6 +51,7 @@ class Advice(NamedTuple):
 def advice(
     covariance: _Array,
     noise: _Array,
+    top: _Array,
     weights: _Array,
     costs: _Array,
     known: _Mask,
@@ -63,9 +64,11 @@ def advice(
     Parameters
     ----------
     covariance : array (m, T, m, T)
-        Posterior covariance of all levels without noise. **Overwritten.**
-    noise : array (T, T)
-        Covariance of the noise of the labels of one molecule.
+        Posterior covariance of what labels tell, without noise. **Overwritten.**
+    noise : array (T,)
+        Variances of the noise of labels.
+    top : array (T,)
+        Weights with which the top level is made of what labels tell.
     weights : array (m,)
         Weight of the top level's variance of each molecule.
     costs : array (n_candidates, T)
@@ -89,9 +92,9 @@ def advice(
     own = np.arange(n_candidates)
     found: list[Advice] = []
     while len(found) < n and not known.all():
-        top = covariance[:, -1, :n_candidates]
-        products = np.einsum("ijs,i,ijt->jst", top, weights, top, optimize=True)
-        blocks = covariance[own, :, own, :] + noise
+        with_top = np.einsum("s,isjt->ijt", top, covariance[:, :, :n_candidates])
+        products = np.einsum("ijs,i,ijt->jst", with_top, weights, with_top, optimize=True)
+        blocks = covariance[own, :, own, :] + np.diag(noise)
         best: tuple[float, float, int, tuple[int, ...]] | None = None
         for levels, rows in _choices(known, nested=nested):
             columns = np.array(levels)

@@ -176,8 +176,18 @@ class JointProcess:
         np.einsum("ii->i", found)[:] += settings.noises[level]
         return self._mean(cross, queries, level), found
 
-    def all_levels(self, queries: LevelQueries) -> tuple[_Array, _Array]:
-        """Return the covariance (m, T, m, T) of all levels without noise, that of noise (T, T)."""
+    def unknowns(self, queries: LevelQueries) -> tuple[_Array, _Array, _Array]:
+        """Return what is not known of new molecules, and how the top level is made of it.
+
+        Returns
+        -------
+        covariance : array (m, T, m, T)
+            Of the levels, without noise.
+        noise : array (T,)
+            Variances of the noise of labels.
+        top : array (T,)
+            1 for the top level, else 0.
+        """
         n_levels, m = self.data.n_levels, len(queries)
         matrices, settings = self._kernels(queries), self.settings
         cross = [self._cross(queries, t, matrices) for t in range(n_levels)]
@@ -190,7 +200,7 @@ class JointProcess:
             np.concatenate(cross), np.concatenate(basis), prior.reshape(n_levels * m, -1)
         )
         by_level = found.reshape(n_levels, m, n_levels, m).transpose(1, 0, 3, 2)
-        return np.ascontiguousarray(by_level), np.diag(settings.noises)
+        return np.ascontiguousarray(by_level), settings.noises, np.eye(n_levels)[-1]
 
     # -- what was left out ------------------------------------------------------------------------
 

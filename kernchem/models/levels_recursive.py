@@ -22,6 +22,7 @@ from kernchem.kernels.declarations import indefinite_cause
 from kernchem.models.gp_search import Settings, choose
 from kernchem.models.kernel_model import settled
 from kernchem.models.levels import LevelQueries, Levels
+from kernchem.models.levels_covariance import paths
 from kernchem.models.training_set import TrainingSet
 from kernchem.models.tuning import Trial, kernel_matrix
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
@@ -254,23 +255,27 @@ class RecursiveProcess:
         found = self.solutions[t].covariance(self._cross(queries, t), basis, prior)
         return self._amplitude(t) * found
 
-    def all_levels(self, queries: LevelQueries) -> tuple[_Array, _Array]:
-        """Return the covariance (m, T, m, T) of all levels without noise, and that of noise (T, T).
+    def unknowns(self, queries: LevelQueries) -> tuple[_Array, _Array, _Array]:
+        """Return what is not known of new molecules, and how the top level is made of it.
 
-        Slopes count as known, but for what their uncertainty adds at the mean.
+        Returns
+        -------
+        covariance : array (m, T, m, T)
+            Of the differences to the level below, which a label tells where that of the level below
+            is there. Slopes count as known, but for what their uncertainty adds at the mean.
+        noise : array (T,)
+            Variances of the noise of such labels.
+        top : array (T,)
+            Weight of each difference in the top level.
         """
         n_levels, m = self.data.n_levels, len(queries)
-        covariance, noise = np.zeros((m, n_levels, m, n_levels)), np.zeros((n_levels, n_levels))
+        covariance = np.zeros((m, n_levels, m, n_levels))
         rests = self.rests(queries, n_levels - 1)
         for t in range(n_levels):
-            path = np.zeros(n_levels)
-            path[t] = 1.0
-            for s in range(t + 1, n_levels):
-                path[s] = path[s - 1] * self.slope(s)[0]
-            own = self._own_covariance(queries, t, rests)
-            covariance += own[:, None, :, None] * (path[:, None, None] * path)
-            noise += self.noise(t) * np.outer(path, path)
-        return covariance, noise
+            covariance[:, t, :, t] = self._own_covariance(queries, t, rests)
+        noise = np.array([self.noise(t) for t in range(n_levels)])
+        rho = np.array([self.slope(t)[0] for t in range(1, n_levels)])
+        return covariance, noise, paths(rho)[:, -1]
 
     # -- what was left out ------------------------------------------------------------------------
 

@@ -355,6 +355,6 @@ class MultiFidelityGPR(LevelsModel):
             queries = self._level_queries_of_both(X, targets, top)
             n_targets = len(queries) - n_candidates
             weights = np.repeat([0.0, 1.0 / n_targets], [n_candidates, n_targets])
-        covariance, noise = self._process.all_levels(queries)
+        unknowns = self._process.unknowns(queries)
         nested = self.method == "recursive"
-        return advice(covariance, noise, weights, cost, there, n, nested=nested)
+        return advice(*unknowns, weights, cost, there, n, nested=nested)
