@@ -96,10 +96,8 @@ def table(found: list[dict[str, Any]]) -> str:
     for one in found:
         key = one["model"], one["method"], one["n_low"], one["known"], one["n"]
         groups.setdefault(key, []).append(one)
-    lines = [
-        f"{'model':10} {'method':10} {'B3LYP':>6} {'known':>6} {'MP2':>5} {'MAE':>7} {'sem':>5} "
-        f"{'RMSE':>7} {'in 1 sd':>8} {'rho':>7} {'s':>6}"
-    ]
+    head = f"{'model':10} {'method':10} {'B3LYP':>6} {'known':>6} {'MP2':>5} {'MAE':>7} {'sem':>5} "
+    lines = [head + f"{'RMSE':>7} {'in 1 sd':>8} {'rho':>7} {'s':>6}"]
     for (model, method, n_low, known, n), own in groups.items():
         maes = [one["mae"] for one in own]
         sem = np.std(maes) / np.sqrt(max(len(own) - 1, 1))

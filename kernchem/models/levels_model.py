@@ -219,7 +219,9 @@ class LevelsModel(KernelModel):
     ) -> None:
         """Keep what predictions need, and say what was found."""
         targets = mean_labels(labels, training.member, len(training))[0]
-        self._training, self._process = replace(training, targets=targets), process
+        # The linear parts are those of the levels.
+        self._training = replace(training, targets=targets, basis=None)
+        self._process = process
         self._kept, self._labels = np.arange(len(labels)), labels
         self._target_shape = target_shape
         self.jitter_ = max(process.jitters)
