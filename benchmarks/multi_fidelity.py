@@ -143,8 +143,8 @@ def main() -> None:
                             errors = study.two_levels(settings, method, n, n_low, known=known)
                             found.append({**common, **own, **errors})
         print(table([one for one in found if one["model"] == name]), flush=True)
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+        if given.json:
+            given.json.write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

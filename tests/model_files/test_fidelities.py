@@ -24,6 +24,7 @@ def molecules():
     return data, y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     "settings",
@@ -95,6 +96,7 @@ def test_what_the_file_says(molecules, tmp_path):
     assert any("biomet/87.1.1" in one for one in info.citations)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_loaded_model_is_refitted(method, molecules, tmp_path):
     data, y = molecules

@@ -104,6 +104,7 @@ def test_costs_decide(rng):
     assert len({(choice.sample, choice.levels) for choice in everything}) == 20
 
 
+@pytest.mark.slow
 def test_molecules(small):
     y = np.stack([small["gfn2_atomization_energy"], small["atomization_energy"]], axis=1)
     y[30:, 1] = np.nan

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from effort import size
 from levels_oracle import Dense, autoregressive, drawn, flat, gaussian, laplacian
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -14,6 +15,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from kernchem import GPR, MultiFidelityGPR
+from kernchem.datasets import load_qm_small
 from kernchem.descriptors import BagOfBonds, CoulombMatrix
 from kernchem.errors import (
     KernchemWarning,
@@ -136,6 +138,7 @@ def test_fitted_slopes_and_their_uncertainty(nested):
         assert_allclose(np.diag(model.predict(new, return_cov=True, level=t)[1]), std**2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_slopes_are_learnt_back(method):
     rho, found = 1.7, []
@@ -170,7 +173,7 @@ def test_left_out_equals_refits(small, rho, folds):
     process = model._process
     if folds is None:
         found, std = model.loo_residuals_, model.loo_std_
-        splits = [np.array([k]) for k in range(0, 50, 3)]
+        splits = [np.array([k]) for k in range(0, 50, size(3, 16))]
     else:
         found, std = model.leave_out_residuals(cv=KFold(folds)), None
         assert found.shape == y.shape
@@ -235,10 +238,9 @@ def test_one_level_is_scikit_learn(arrays):
 # -- molecules ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
-def test_lower_levels_help(method, small):
-    from kernchem.datasets import load_qm_small
-
+def test_lower_levels_help(method):
     data = load_qm_small()
     train, test = data[:240], data[300:420]
     y = two_levels(train, 50)
@@ -259,6 +261,7 @@ def test_lower_levels_help(method, small):
     assert np.abs(known - test[DEAR]).mean() < 0.8 * error.mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_terms(method, small):
     kernel = Term(BagOfBonds(), Laplacian()) + 0.5 * Term(CoulombMatrix(), Laplacian())
