@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from kernchem.io import read
     from kernchem.model_files import load, save
-    from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner
+    from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner, MultiFidelityGPR
     from kernchem.structures import Structures
 
 __version__ = "0.1.0"
@@ -29,6 +29,7 @@ __all__ = [
     "KRR",
     "CompositionBaseline",
     "DeltaLearner",
+    "MultiFidelityGPR",
     "Structures",
     "baselines",
     "benchmark",
@@ -49,6 +50,7 @@ _HOMES = {
     "DeltaLearner": "kernchem.models",
     "GPR": "kernchem.models",
     "KRR": "kernchem.models",
+    "MultiFidelityGPR": "kernchem.models",
     "Structures": "kernchem.structures",
     "load": "kernchem.model_files",
     "read": "kernchem.io",

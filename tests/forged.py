@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 
 import kernchem
-from kernchem import GPR, KRR, CompositionBaseline, DeltaLearner
+from kernchem import GPR, KRR, CompositionBaseline, DeltaLearner, MultiFidelityGPR
 from kernchem.descriptors import (
     SLATM,
     BagOfBonds,
@@ -95,6 +95,12 @@ def models():
     yield GPR(Laplacian(300.0), descriptor=BagOfBonds(), **FIXED).fit(FRAMES, TWO), FRAMES
     process = GPR(cv=KFold(3)).fit(POINTS, SINES, noise=0.1, noise_groups=SOURCES)
     yield process.calibrate(POINTS[:6] + 0.1, SINES[:6]), POINTS[:4]
+    levels = SINES.copy()
+    levels[12:, 1] = np.nan
+    yield MultiFidelityGPR("laplacian", **FIXED).fit(POINTS, levels), POINTS[:4]
+    yield MultiFidelityGPR("laplacian", method="joint", **FIXED).fit(POINTS, levels), POINTS[:4]
+    levels = MultiFidelityGPR("laplacian", method="multitask", descriptor=BagOfBonds(), **FIXED)
+    yield levels.fit(FRAMES, np.where([[0, 1]] * 2 + [[0, 0]] * 3, np.nan, TWO)), FRAMES
 
 
 def saved_parts(model, folder):
@@ -132,6 +138,13 @@ def use(model, samples):
             ),
             lambda: last.append(samples[:1], last._labels[:1]),
             lambda: last.forget([0]),
+        ]
+    if isinstance(last, MultiFidelityGPR):
+        calls += [
+            lambda: last.predict(samples, return_std=True),
+            lambda: last.predict(samples, return_cov=True, level=0),
+            lambda: last.predict_interval(samples, 0.8),
+            lambda: last.advise(samples, np.ones(len(last.levels_)), 2),
         ]
     for call in calls:
         with warnings.catch_warnings(), np.errstate(all="ignore"):

@@ -12,12 +12,13 @@ from kernchem.descriptors import Descriptor
 from kernchem.errors import ModelFileError
 from kernchem.model_files.arrays import Input, Output
 from kernchem.model_files.baselines import baselines_to_json, restore_baselines
+from kernchem.model_files.fidelities import levels_from_json, levels_to_json
 from kernchem.model_files.kernel_models import krr_from_json, krr_to_json
 from kernchem.model_files.layouts import decode_descriptor, encode_descriptor
 from kernchem.model_files.processes import gpr_from_json, gpr_to_json
 from kernchem.model_files.spaces import space_from_json, space_to_json, target_shape_from_json
 from kernchem.model_files.values import decode, encode, fields
-from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner
+from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner, MultiFidelityGPR
 from kernchem.models.kernel_model import KernelModel
 
 __all__ = ["decode_model", "encode_model", "last_step"]
@@ -32,7 +33,7 @@ def encode_model(model: Any, output: Output) -> dict[str, Any]:
     Parameters
     ----------
     model : estimator
-        KRR, GPR, DeltaLearner, CompositionBaseline or a pipeline.
+        KRR, GPR, MultiFidelityGPR, DeltaLearner, CompositionBaseline or a pipeline.
     output : Output
         Receives the arrays.
 
@@ -212,6 +213,7 @@ _MODELS: dict[
 ] = {
     KRR: (krr_to_json, krr_from_json),
     GPR: (gpr_to_json, gpr_from_json),
+    MultiFidelityGPR: (levels_to_json, levels_from_json),
     DeltaLearner: (_delta_to_json, _delta_from_json),
     CompositionBaseline: (_baseline_to_json, _baseline_from_json),
     Pipeline: (_pipeline_to_json, _pipeline_from_json),

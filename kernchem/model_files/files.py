@@ -36,9 +36,9 @@ def save(
     Parameters
     ----------
     model : estimator
-        A fitted :class:`kernchem.KRR`, :class:`kernchem.GPR`, :class:`kernchem.DeltaLearner` or
-        :class:`kernchem.CompositionBaseline`, or a scikit-learn pipeline of a descriptor and KRR
-        or GPR. Its kernel is one of kernchem or of scikit-learn.
+        A fitted :class:`kernchem.KRR`, :class:`kernchem.GPR`, :class:`kernchem.MultiFidelityGPR`,
+        :class:`kernchem.DeltaLearner` or :class:`kernchem.CompositionBaseline`, or a scikit-learn
+        pipeline of a descriptor and KRR or GPR. Its kernel is one of kernchem or of scikit-learn.
     path : str or path
         The file, of any suffix; a file that is there already is replaced, once the new one is
         complete.
@@ -63,7 +63,8 @@ def save(
     Do not publish a model of molecules that you may not publish.
 
     The factor of a GPR, as large as its kernel matrix, is not in it: the first error bar that a
-    loaded model is asked for costs n^3 flops, means cost what they did.
+    loaded model is asked for costs n^3 flops, means cost what they did. Those of a MultiFidelityGPR
+    are not in it either, and are made anew when it is loaded.
 
     Equal models make equal files, byte by byte. docs/model_files.md describes the format.
 

@@ -27,7 +27,7 @@ from kernchem.model_files.values import (
     text,
     whole,
 )
-from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner
+from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner, MultiFidelityGPR
 from kernchem.models.joint import JointKernel, descriptors_of
 from kernchem.models.kernel_model import KernelModel
 
@@ -53,7 +53,17 @@ _PROCESSES = (
     "C. E. Rasmussen, C. K. I. Williams, Gaussian Processes for Machine Learning, MIT Press "
     "(2006), https://doi.org/10.7551/mitpress/3206.001.0001"
 )
-_METHODS = {KRR: _RUPP, GPR: _PROCESSES, DeltaLearner: _DELTA, CompositionBaseline: _CHIMIA}
+_LEVELS = (
+    "M. C. Kennedy, A. O'Hagan, Predicting the output from a complex computer code when fast "
+    "approximations are available, Biometrika 87, 1 (2000), https://doi.org/10.1093/biomet/87.1.1"
+)
+_METHODS = {
+    KRR: _RUPP,
+    GPR: _PROCESSES,
+    DeltaLearner: _DELTA,
+    CompositionBaseline: _CHIMIA,
+    MultiFidelityGPR: _LEVELS,
+}
 #: Probability with which labels lie within so many of their standard deviations.
 _COVERAGE = 0.9
 
@@ -97,7 +107,8 @@ class ModelInfo:
     citations : tuple of str
         Publications of the methods.
     amplitude : tuple of float, default ()
-        Amplitude of each target, in the squared unit of the target; of Gaussian processes only.
+        Amplitude of each target, in the squared unit of the target; of Gaussian processes only. Of
+        several levels of theory, the prior variance of the process of each level.
     calibration : str or None, default None
         How standard deviations are corrected: "scale" by a model of leave-one-out residuals.
     loo_coverage : tuple of float, default ()
@@ -197,6 +208,8 @@ def _with_kernel_model(info: ModelInfo, model: KernelModel) -> ModelInfo:
             info = _with_model(info, descriptor)
     if model._space is not None:
         info = replace(info, elements=_symbols(model._space.elements))
+    if isinstance(model, MultiFidelityGPR):
+        return _with_levels(info, model)
     mae, rmse = _errors(model.loo_residuals_.reshape(model._labels.shape))
     if isinstance(model, GPR):
         info = _with_process(info, model)
@@ -212,16 +225,38 @@ def _with_kernel_model(info: ModelInfo, model: KernelModel) -> ModelInfo:
     )
 
 
+def _with_levels(info: ModelInfo, model: MultiFidelityGPR) -> ModelInfo:
+    """Return the information with the kernels of all levels, and errors of the top level."""
+    residuals = model.loo_residuals_.reshape(model._labels.shape)[:, -1:]
+    std = model.loo_std_.reshape(model._labels.shape)[:, -1:]
+    mae, rmse = _errors(residuals)
+    kernels = dict.fromkeys(_as_text(level.kernel) for level in model.levels_)
+    return replace(
+        info,
+        n_training=len(model._labels),
+        largest=model._largest,
+        kernel=", ".join(kernels)[:LONGEST_TEXT],
+        loo_mae=mae,
+        loo_rmse=rmse,
+        amplitude=tuple(level.std**2 for level in model.levels_),
+        loo_coverage=_coverage_of(residuals, std),
+    )
+
+
+def _coverage_of(residuals: _Array, std: _Array) -> tuple[float, ...]:
+    known = np.isfinite(residuals).all(axis=1)
+    width = float(ndtri(0.5 + 0.5 * _COVERAGE)) * std
+    inside = (np.abs(residuals) <= width)[known]
+    return tuple(inside.mean(axis=0).tolist()) if known.any() else ()
+
+
 def _with_process(info: ModelInfo, model: GPR) -> ModelInfo:
     residuals = model.loo_residuals_.reshape(model._labels.shape)
-    known = np.isfinite(residuals).all(axis=1)
-    width = float(ndtri(0.5 + 0.5 * _COVERAGE)) * model.loo_std_.reshape(residuals.shape)
-    inside = (np.abs(residuals) <= width)[known]
     return replace(
         info,
         amplitude=tuple(np.reshape(model.amplitude_, -1).tolist()),
         calibration="scale" if model._scales else None,
-        loo_coverage=tuple(inside.mean(axis=0).tolist()) if known.any() else (),
+        loo_coverage=_coverage_of(residuals, model.loo_std_.reshape(residuals.shape)),
     )
 
 

@@ -25,7 +25,16 @@ from kernchem.models.joint import JointKernel
 from kernchem.models.kernel_model import KernelModel
 from kernchem.models.tuning import Trial
 
-__all__ = ["kernel_model_from_json", "kernel_model_to_json", "krr_from_json", "krr_to_json"]
+__all__ = [
+    "kernel_from_json",
+    "kernel_model_from_json",
+    "kernel_model_to_json",
+    "krr_from_json",
+    "krr_to_json",
+    "names_from_json",
+    "trials_from_json",
+    "trials_to_json",
+]
 
 _FIELDS = (
     "kernel condition jitter trials descriptor space largest feature_names target_shape"
@@ -68,10 +77,7 @@ def kernel_model_to_json(model: KernelModel, output: Output) -> dict[str, Any]:
         "kernel": encode(model.kernel_),
         "condition": encode(model.condition_),
         "jitter": encode(model.jitter_),
-        "trials": [
-            [int(trial.n_rows), encode(trial.kernel), encode(trial.alpha), encode(trial.error)]
-            for trial in model.trials_
-        ],
+        "trials": trials_to_json(model.trials_),
         "descriptor": descriptor,
         "space": space_to_json(model._space, output),
         "largest": model._largest,
@@ -122,10 +128,10 @@ def kernel_model_from_json(model: KernelModel, state: Any, source: Input, own: s
     model.condition_ = number(condition, "condition", 0.0, np.inf)
     model.jitter_ = number(jitter, "jitter", 0.0, np.finfo(float).max)
     features = training.features
-    model.kernel_ = _kernel_from_json(kernel, model)
+    model.kernel_ = kernel_from_json(kernel, model)
     if model.kernel_ is not None:
         probe_kernel(model.kernel_, features)
-    model.trials_ = _trials_from_json(trials, model)
+    model.trials_ = trials_from_json(trials, model)
     if not model.takes_structures:
         n_features = width_of(features)
         if model.kernel_ is None and n_features != len(training):
@@ -134,7 +140,7 @@ def kernel_model_from_json(model: KernelModel, state: Any, source: Input, own: s
             raise ModelFileError("a model on arrays has no descriptor and no composition")
         model.n_features_in_ = n_samples if model.kernel_ is None else n_features
         if names is not None:
-            model.feature_names_in_ = _names_from_json(names, model.n_features_in_)
+            model.feature_names_in_ = names_from_json(names, model.n_features_in_)
     else:
         if names is not None or (model._space is None) != (model.composition is False):
             raise ModelFileError("the composition is not that of the settings")
@@ -162,7 +168,15 @@ def krr_from_json(model: KRR, state: Any, source: Input) -> KRR:
     return model
 
 
-def _kernel_from_json(value: Any, model: KernelModel) -> Any:
+def trials_to_json(trials: list[Trial]) -> list[Any]:
+    """Return evaluations of a search as plain JSON."""
+    return [
+        [int(trial.n_rows), encode(trial.kernel), encode(trial.alpha), encode(trial.error)]
+        for trial in trials
+    ]
+
+
+def kernel_from_json(value: Any, model: KernelModel) -> Any:
     """Return a kernel, or None exactly where the model was given a kernel matrix."""
     kernel = decode(value)
     expected = JointKernel if model._terms is not None else Kernel
@@ -171,7 +185,8 @@ def _kernel_from_json(value: Any, model: KernelModel) -> Any:
     return kernel
 
 
-def _trials_from_json(value: Any, model: KernelModel) -> list[Trial]:
+def trials_from_json(value: Any, model: KernelModel) -> list[Trial]:
+    """Return the evaluations that :func:`trials_to_json` turned into JSON."""
     if not isinstance(value, list):
         raise ModelFileError("trials must be a list")
     # Errors of KRR are errors, of a process logarithms of densities.
@@ -184,7 +199,7 @@ def _trials_from_json(value: Any, model: KernelModel) -> list[Trial]:
         found.append(
             Trial(
                 whole(n_rows, "the rows of a trial", 1, MOST),
-                _kernel_from_json(kernel, model),
+                kernel_from_json(kernel, model),
                 number(alpha, "alpha of a trial", 0.0, np.inf),
                 number(error, "the error of a trial", least, np.inf),
             )
@@ -192,7 +207,8 @@ def _trials_from_json(value: Any, model: KernelModel) -> list[Trial]:
     return found
 
 
-def _names_from_json(value: Any, n_features: int) -> npt.NDArray[np.object_]:
+def names_from_json(value: Any, n_features: int) -> npt.NDArray[np.object_]:
+    """Return the names of features, if there are so many of them."""
     if not isinstance(value, list) or len(value) != n_features:
         raise ModelFileError(f"feature_names must hold {n_features} names")
     return np.array([text(name, "the name of a feature") for name in value], dtype=object)

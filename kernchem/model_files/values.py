@@ -72,7 +72,7 @@ def _classes(package: str, module: Any, names: list[str]) -> dict[str, type]:
     }
 
 
-_ESTIMATORS = ["KRR", "GPR", "CompositionBaseline", "DeltaLearner"]
+_ESTIMATORS = ["KRR", "GPR", "CompositionBaseline", "DeltaLearner", "MultiFidelityGPR"]
 _TERMS = [
     name
     for name in models.__all__

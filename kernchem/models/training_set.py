@@ -13,7 +13,7 @@ from sklearn.model_selection import check_cv
 from kernchem.errors import LabelError, SettingError
 from kernchem.models.joint import stacked
 
-__all__ = ["LabelErrors", "TrainingSet", "fold_numbers"]
+__all__ = ["LabelErrors", "TrainingSet", "fold_numbers", "full_rank"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -226,7 +226,7 @@ class TrainingSet:
 
     def take(self, rows: _Rows, *, square: bool) -> TrainingSet:
         """Return some of the distinct samples; ``square`` features are a kernel matrix."""
-        basis = None if self.basis is None else _full_rank(self.basis[rows])
+        basis = None if self.basis is None else full_rank(self.basis[rows])
         features = self.features[np.ix_(rows, rows)] if square else self.features[rows]
         own = np.arange(len(rows))
         return TrainingSet(
@@ -366,7 +366,7 @@ def fold_numbers(cv: Any, groups: Any, labels: _Array) -> _Rows | None:
     return fold
 
 
-def _full_rank(basis: _Array) -> _Array:
+def full_rank(basis: _Array) -> _Array:
     """Return a basis of the column space."""
     _, values, transposed = np.linalg.svd(basis, full_matrices=False)
     return np.asarray(basis @ transposed[values > _RANK * values[0]].T)

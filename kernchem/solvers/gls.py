@@ -146,6 +146,21 @@ class GeneralisedLeastSquares:
             return False
         return bool(np.linalg.norm(self._basis[rows], ord=2) ** 2 > _SPANNED)
 
+    # -- the linear part --------------------------------------------------------------------------
+
+    def coef_covariance(self) -> _Array:
+        """Return the covariance G (p, p) of the coefficients of the basis."""
+        inverse = solve_triangular(self._r, np.eye(len(self._r)))
+        return np.asarray(inverse @ inverse.T)
+
+    def coef_weights(self) -> _Array:
+        """Return the weight G H'P of each label in each coefficient, array (p, n).
+
+        Without the labels of a block B the coefficients are ``coef - weights[:, B] @ e_B``, and
+        their covariance is larger by ``weights[:, B] @ Q_BB^-1 @ weights[:, B].T``.
+        """
+        return np.asarray(solve_triangular(self._r, self.reduction.T))
+
     # -- predictions ------------------------------------------------------------------------------
 
     def variances(self, cross: _Array, basis: _Array, prior: _Array) -> _Array:
