@@ -48,8 +48,8 @@ def run_batch(
     Returns
     -------
     iterator of (int, Record)
-        In the order in which they are finished. A structure whose worker dies has a reason;
-        the others of that worker go to a new one.
+        In the order in which they are finished. A structure whose worker dies is tried once more
+        as the first one of a new worker; where that dies too, it has a reason.
 
     Raises
     ------
@@ -139,15 +139,20 @@ class _Pool:
                 self._end(worker)
 
     def _compute(self, worker: Worker, todo: list[int]) -> bool:
-        """Work off a list of structures, or return False when the worker died of the first one."""
+        """Work off a list of structures, or return False when the worker died.
+
+        Of its first structure, that is. Memory may have been damaged by an earlier one, so any
+        other gets a worker of its own first.
+        """
         try:
             worker.ask([self._jobs[k] for k in todo])
             while todo:
                 self._heard.put((todo[0], worker.answer()))
                 del todo[0]
         except WorkerDiedError as error:
-            reason = f"its process died ({error})"
-            self._heard.put((todo.pop(0), Record.failure(reason, lasting=False)))
+            if worker.answered == 0:
+                reason = f"its process died ({error})"
+                self._heard.put((todo.pop(0), Record.failure(reason, lasting=False)))
             return False
         return True
 

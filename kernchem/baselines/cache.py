@@ -204,7 +204,9 @@ class ResultCache:
             following = _next_record(data, view, position + 1)
             if following < 0:
                 # The end of a file may be in the hands of its writer at this moment.
-                damaged += _is_whole(data, position)
+                if _is_whole(data, position):
+                    damaged += 1
+                    position = len(data)
                 break
             damaged += 1
             position = following

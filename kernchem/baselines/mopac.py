@@ -7,17 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kernchem._validation import is_positive
 from kernchem.baselines.mopac_runs import open_mopac
 from kernchem.baselines.programs import ProgramBaseline
 from kernchem.baselines.records import Job, Record
 from kernchem.errors import MissingProgramError, SettingError
+from kernchem.structures import Structures
 
 __all__ = ["AM1", "PM6", "PM7"]
 
-#: From this multiplicity on MOPAC 23.2 returns sound energies but may write beyond its memory
-#: (the quartet of CH3 ends in a segmentation fault when the process does).
-_UNSAFE_MULTIPLICITY = 3
+#: Cell vectors (angstrom) below which its forces are no longer the slopes of its energies: they
+#: are off by a fifth for water in 4 angstrom and for NaCl in 5.64, and right from 6 on.
+_SHORTEST_CELL = 6.0
 
 
 class _MOPAC(ProgramBaseline):
@@ -68,8 +71,22 @@ class _MOPAC(ProgramBaseline):
         if not is_positive(self.tolerance):
             raise SettingError(f"tolerance={self.tolerance!r} is not a positive number")
 
+    def _refusals(self, structures: Structures) -> list[str]:
+        reasons = super()._refusals(structures)
+        if structures.cells is None or structures.pbc is None:
+            return reasons
+        lengths = np.linalg.norm(structures.cells, axis=2)
+        for k, axis in np.argwhere(structures.pbc & (lengths < _SHORTEST_CELL)):
+            reasons[k] = (
+                f"a cell vector is {lengths[k, axis]:.2f} angstrom long; MOPAC needs "
+                f"{_SHORTEST_CELL:g} at least: repeat the cell"
+            )
+        return reasons
+
     def _runs_apart(self, job: Job) -> bool:
-        return job.multiplicity >= _UNSAFE_MULTIPLICITY
+        # MOPAC 23.2 returns sound energies, but its library writes beyond its memory for some open
+        # shells: their processes end in a segmentation fault.
+        return True
 
 
 class AM1(_MOPAC):
@@ -78,7 +95,7 @@ class AM1(_MOPAC):
     Needs ``pip install "kernchem[mopac]"``. The energy is the heat of formation from the elements,
     kcal/mol: it differs from a total energy by one constant per element. Multiplicities above 1
     are computed spin-unrestricted. Periodic structures are computed at the Gamma point, which asks
-    for cells of some 10 angstrom at least, and have no dipole.
+    for cells of some 10 angstrom (less than 6 is refused), and have no dipole.
 
     Parameters
     ----------
@@ -88,9 +105,8 @@ class AM1(_MOPAC):
     forces : bool, default False
         Whether forces are returned, and kept in the cache.
     n_jobs : int, optional
-        Processes, with one thread each; None means the cores this process may run on. With 1, or
-        for a single structure, the program runs in this process, but for triplets and more:
-        MOPAC's library may damage the memory of the process that runs them.
+        Processes, with one thread each; None means the cores this process may run on. There is
+        one at least, as MOPAC's library may damage the memory of the process that runs it.
     cache : str or Path, optional
         Folder in which results are kept; it may be shared between processes, programs and users.
         None keeps nothing.
@@ -112,7 +128,7 @@ class PM6(_MOPAC):
     Needs ``pip install "kernchem[mopac]"``. The energy is the heat of formation from the elements,
     kcal/mol: it differs from a total energy by one constant per element. Multiplicities above 1
     are computed spin-unrestricted. Periodic structures are computed at the Gamma point, which asks
-    for cells of some 10 angstrom at least, and have no dipole.
+    for cells of some 10 angstrom (less than 6 is refused), and have no dipole.
 
     Parameters
     ----------
@@ -122,9 +138,8 @@ class PM6(_MOPAC):
     forces : bool, default False
         Whether forces are returned, and kept in the cache.
     n_jobs : int, optional
-        Processes, with one thread each; None means the cores this process may run on. With 1, or
-        for a single structure, the program runs in this process, but for triplets and more:
-        MOPAC's library may damage the memory of the process that runs them.
+        Processes, with one thread each; None means the cores this process may run on. There is
+        one at least, as MOPAC's library may damage the memory of the process that runs it.
     cache : str or Path, optional
         Folder in which results are kept; it may be shared between processes, programs and users.
         None keeps nothing.
@@ -145,7 +160,7 @@ class PM7(_MOPAC):
     Needs ``pip install "kernchem[mopac]"``. The energy is the heat of formation from the elements,
     kcal/mol: it differs from a total energy by one constant per element. Multiplicities above 1
     are computed spin-unrestricted. Periodic structures are computed at the Gamma point, which asks
-    for cells of some 10 angstrom at least, and have no dipole.
+    for cells of some 10 angstrom (less than 6 is refused), and have no dipole.
 
     Parameters
     ----------
@@ -155,9 +170,8 @@ class PM7(_MOPAC):
     forces : bool, default False
         Whether forces are returned, and kept in the cache.
     n_jobs : int, optional
-        Processes, with one thread each; None means the cores this process may run on. With 1, or
-        for a single structure, the program runs in this process, but for triplets and more:
-        MOPAC's library may damage the memory of the process that runs them.
+        Processes, with one thread each; None means the cores this process may run on. There is
+        one at least, as MOPAC's library may damage the memory of the process that runs it.
     cache : str or Path, optional
         Folder in which results are kept; it may be shared between processes, programs and users.
         None keeps nothing.

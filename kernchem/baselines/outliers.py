@@ -108,7 +108,7 @@ def deviations(
     counts = counts.astype(np.float64)
     scores, used = np.zeros(n), known.copy()
     for _ in range(_FITS):
-        if used.sum() < _PER_ELEMENT * width:
+        if used.sum() < max(1, _PER_ELEMENT * width):
             break
         solution = np.linalg.lstsq(counts[used], energies[used], rcond=None)[0]
         residuals = energies - counts @ solution

@@ -51,6 +51,11 @@ class Worker:
         Pickle of a function without arguments that returns a function from :class:`Job` to
         :class:`Record`.
 
+    Attributes
+    ----------
+    answered : int
+        Structures that it has computed.
+
     Raises
     ------
     WorkerDiedError
@@ -65,6 +70,7 @@ class Worker:
             stdout=subprocess.PIPE,
             env={**os.environ, **_THREADS, "KERNCHEM_WORKER_PATH": path},
         )
+        self.answered = 0
         self._send(session)
         failure = self._receive()
         if failure is not None:
@@ -100,6 +106,7 @@ class Worker:
             If the process ended.
         """
         record: Record = self._receive()
+        self.answered += 1
         return record
 
     def kill(self) -> None:

@@ -97,9 +97,8 @@ def baseline(
         raise SettingError(f"--output {output}: use a name that ends with {', '.join(_SUFFIXES)}")
     check_folder(output)
     folder = output.with_suffix(".cache") if cache is None else cache
-    run = _Run(
-        file, methods, forces=forces, unit=unit, cache=folder, n_jobs=n_jobs, shown=not quiet
-    )
+    settings = {"forces": forces, "cache": folder, "n_jobs": n_jobs, "progress": not quiet}
+    run = _Run(file, methods, unit, settings)
     try:
         with interruptible(context):
             write_atomically(output, run.write)

@@ -1,0 +1,22 @@
+"""The program of ``fake_program`` as a baseline."""
+
+from functools import partial
+
+from fake_program import open_fake
+
+from kernchem.baselines.programs import ProgramBaseline
+
+
+class Fake(ProgramBaseline):
+    """The program as a baseline."""
+
+    def __init__(self, log, *, delay=0.0, forces=False, n_jobs=1, cache=None, progress=False):
+        super().__init__(forces=forces, n_jobs=n_jobs, cache=cache, progress=progress)
+        self.log = log
+        self.delay = delay
+
+    def identity(self):
+        return "fake 1"
+
+    def session(self):
+        return partial(open_fake, str(self.log), self.delay)
