@@ -664,12 +664,15 @@ def test_cells_without_periodicity_are_kept():
     assert Structures(*_flat(), pbc=np.zeros((2, 3))).pbc is None
 
 
-def test_missing_charge_is_zero_and_missing_multiplicity_one():
+def test_missing_charge_is_zero_and_missing_multiplicity_unknown():
     radical, plain = molecule("CH3"), molecule("CH4")
     radical.info |= {"charge": -1, "multiplicity": 2}
     batch = Structures.from_ase([plain, radical])
     assert batch.charge.tolist() == [0.0, -1.0]
-    assert batch.multiplicity.tolist() == [1, 2]
+    # Not 1: that would be wrong for the next radical.
+    assert batch.multiplicity.tolist() == [0, 2]
+    assert [item.multiplicity for item in batch] == [None, 2]
+    assert "multiplicity" not in batch.to_ase()[0].info
 
 
 def test_conversions_from_and_to_ase_copy():

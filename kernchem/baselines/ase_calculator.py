@@ -47,7 +47,7 @@ class ASECalculator(ProgramBaseline):
     >>> from ase.build import molecule
     >>> from ase.calculators.emt import EMT
     >>> ASECalculator(EMT).energies([molecule("H2O")])
-    array([43.33])
+    array([60.41])
     """
 
     def __init__(

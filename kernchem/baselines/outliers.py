@@ -36,7 +36,7 @@ def flag_outliers(energies: Any, structures: Any, threshold: float = 6.0) -> npt
     Parameters
     ----------
     energies : array (n,) or BaselineResult
-        kcal/mol; NaN where there is none.
+        In kcal/mol; NaN where there is none.
     structures : Structures or sequence of ase.Atoms
         What they belong to.
     threshold : float, default 6.0
@@ -58,7 +58,7 @@ def flag_outliers(energies: Any, structures: Any, threshold: float = 6.0) -> npt
     Examples
     --------
     >>> from kernchem.datasets import load_qm_small
-    >>> data = load_qm_small()
+    >>> data = load_qm_small()[:300]
     >>> energies = data["gfn2_energy"].copy()
     >>> energies[7] += 2000.0
     >>> np.flatnonzero(flag_outliers(energies, data))
@@ -87,7 +87,7 @@ def deviations(
     Parameters
     ----------
     energies : array (n,)
-        kcal/mol; NaN where there is none.
+        In kcal/mol; NaN where there is none.
     numbers : array (n_atoms,)
         Atomic numbers.
     offsets : array (n + 1,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def learning_curves(
     data: Any,
     target: str,
     *,
-    baseline: str | None = None,
+    baseline: str | Sequence[str] | None = None,
     descriptors: Any = None,
     kernels: Any = "auto",
     model: str = "krr",
@@ -61,9 +61,9 @@ def learning_curves(
         left out, and their number is reported.
     target : str
         Name of the property that is learnt.
-    baseline : str, optional
-        Name of the property of a cheaper method. If given, every model is also fitted as
-        :class:`kernchem.DeltaLearner` on it.
+    baseline : str or sequence of str, optional
+        Name of the property of a cheaper method, or several. If given, every model is also fitted
+        as :class:`kernchem.DeltaLearner` on them.
     descriptors : str, descriptor, terms or sequence of these, optional
         ``"cm"`` (sorted Coulomb matrix), ``"cm-eigenspectrum"``, ``"bob"``, ``"encoded-bonds"``,
         ``"encoded-bonds-3"`` (pairs at most three bonds apart): by default these five. Others are
@@ -141,12 +141,13 @@ def learning_curves(
         criterion = "mae"
     given = {"alpha": alpha, "criterion": criterion}
     own = model_settings(model, {name: value for name, value in given.items() if value is not None})
-    structures, n_dropped = _labelled(as_structures(data), target, baseline)
+    baselines = _names(baseline)
+    structures, n_dropped = _labelled(as_structures(data), target, baselines)
     protocol = Protocol.checked(len(structures), sizes, test_size, repeats, seed)
     run: dict[str, Any] = {
         "settings": {
             "target": target,
-            "baseline": baseline,
+            "baseline": baseline if isinstance(baseline, str) else baselines or None,
             "candidates": [candidate.describe() for candidate in candidates],
             "sizes": list(protocol.sizes),
             "repeats": protocol.repeats,
@@ -158,12 +159,12 @@ def learning_curves(
         "data": {
             "n_structures": len(structures),
             "n_dropped": n_dropped,
-            "sha256": _fingerprint(structures, target, baseline),
+            "sha256": _fingerprint(structures, target, baselines),
         },
         **provenance(),
     }
     folder = None if out is None else RunFolder(Path(out), run, overwrite=overwrite)
-    modes = ("direct",) if baseline is None else ("direct", "delta")
+    modes = ("direct", "delta") if baselines else ("direct",)
     tasks = list(protocol.tasks(candidates, modes))
     finished = {} if folder is None else {_key(record): record for record in folder.records}
     pending = [task for task in tasks if task.key not in finished]
@@ -176,7 +177,7 @@ def learning_curves(
         for task in pending:
             advance(done, f"{task.candidate.descriptor} {task.mode} N={task.n_train}")
             done = 1
-            record = protocol.measure(task, structures, target, baseline, own)
+            record = protocol.measure(task, structures, target, baselines, own)
             if folder is not None:
                 folder.append(record)
             finished[task.key] = record
@@ -187,10 +188,16 @@ def learning_curves(
     return curves
 
 
-def _labelled(data: Structures, target: str, baseline: str | None) -> tuple[Structures, int]:
+def _names(baseline: str | Sequence[str] | None) -> list[str]:
+    if baseline is None:
+        return []
+    return [baseline] if isinstance(baseline, str) else list(baseline)
+
+
+def _labelled(data: Structures, target: str, baselines: list[str]) -> tuple[Structures, int]:
     """Return the molecules whose labels are all known, and the number of others."""
     known = np.ones(len(data), dtype=bool)
-    for name in (target, *([] if baseline is None else [baseline])):
+    for name in (target, *baselines):
         values = data[name]
         if values.dtype.kind not in "iuf" or values.shape != (len(data),) or name in data.per_atom:
             raise PropertyError(
@@ -201,12 +208,11 @@ def _labelled(data: Structures, target: str, baseline: str | None) -> tuple[Stru
     return (data if known.all() else data[np.flatnonzero(known)]), int((~known).sum())
 
 
-def _fingerprint(data: Structures, target: str, baseline: str | None) -> str:
+def _fingerprint(data: Structures, target: str, baselines: list[str]) -> str:
     """Return the SHA-256 of the molecules and labels that a run uses."""
     digest = hashlib.sha256()
     arrays: list[npt.NDArray[Any]] = [data.numbers, data.positions, data.offsets, data[target]]
-    if baseline is not None:
-        arrays.append(data[baseline])
+    arrays += [data[name] for name in baselines]
     optional = (data.cells, data.pbc, data.charge, data.multiplicity)
     arrays += [values for values in optional if values is not None]
     for values in arrays:

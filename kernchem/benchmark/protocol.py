@@ -150,7 +150,7 @@ class Protocol:
         task: Task,
         data: Structures,
         target: str,
-        baseline: str | None,
+        baselines: list[str],
         settings: Mapping[str, Any] | None = None,
     ) -> Record:
         """Fit one model and return its record; a failed fit has the reason under ``failure``.
@@ -161,7 +161,7 @@ class Protocol:
         train_rows, test_rows = self.split(task.repeat, task.n_train)
         train, test = data[train_rows], data[test_rows]
         own = dict(settings or {})
-        model = task.candidate.estimator(baseline if task.mode == "delta" else None, **own)
+        model = task.candidate.estimator(baselines if task.mode == "delta" else None, **own)
         bars = ERROR_BARS if own.get("model") == "gpr" else ()
         record = _empty_record(task, self.test_size, (*METRICS, *bars))
         with warnings.catch_warnings(record=True) as caught:

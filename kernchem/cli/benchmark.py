@@ -27,8 +27,9 @@ __all__ = ["benchmark"]
 @click.option("--target", help="Property that is learnt.  [default: the dataset's own]")
 @click.option(
     "--baseline",
-    help="Property of a cheaper method, on which the difference is learnt as well.  [default: the "
-    "dataset's own, where the target is its own too]",
+    multiple=True,
+    help="Property of a cheaper method, on which the difference is learnt as well. May be given "
+    "several times.  [default: the dataset's own, where the target is its own too]",
 )
 @click.option("--no-delta", is_flag=True, help="Do not learn the difference to a baseline.")
 @click.option(
@@ -97,7 +98,7 @@ def benchmark(
     *,
     dataset: str,
     target: str | None,
-    baseline: str | None,
+    baseline: tuple[str, ...],
     no_delta: bool,
     unit: str | None,
     descriptors: str | None,
@@ -122,7 +123,7 @@ def benchmark(
     from kernchem.benchmark import learning_curves
     from kernchem.cli.tables import print_tables
 
-    if no_delta and baseline is not None:
+    if no_delta and baseline:
         raise SettingError("--no-delta and --baseline exclude each other; leave one out")
     compared = _compared(descriptors, kernels, settings, best=best)
     if model is not None:
@@ -132,7 +133,7 @@ def benchmark(
         curves = learning_curves(
             data,
             target,
-            baseline=None if no_delta else baseline or own_baseline,
+            baseline=None if no_delta else _below(baseline) or own_baseline,
             **compared,
             sizes=None if sizes is None else _numbers(sizes),
             repeats=repeats,
@@ -193,6 +194,12 @@ def _load(
             f"--target is needed with a file; {dataset} holds: {own_properties(data)}"
         )
     return data, target, None, unit
+
+
+def _below(baselines: tuple[str, ...]) -> str | list[str] | None:
+    if len(baselines) > 1:
+        return list(baselines)
+    return baselines[0] if baselines else None
 
 
 def _names(text: str) -> list[str]:

@@ -54,7 +54,9 @@ def print_tables(curves: LearningCurves) -> None:
     sign = "±" if console.encoding.lower().startswith("utf") else "+-"
     settings, sizes, rows = curves.run["settings"], curves.sizes, curves.summary()
     unit = f" / {curves.unit}" if curves.unit else ""
-    titles = {"direct": "Direct", "delta": f"Delta on {settings['baseline']}"}
+    baseline = settings["baseline"]
+    below = baseline if baseline is None or isinstance(baseline, str) else ", ".join(baseline)
+    titles = {"direct": "Direct", "delta": f"Delta on {below}"}
     modes = list(dict.fromkeys(row["mode"] for row in rows))
 
     def show(title: str, table: Table) -> None:
