@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -400,9 +401,11 @@ def test_the_document_shows_what_is_printed(tmp_path, monkeypatch):
     exec(code, {})
     sessions = re.findall(r"```console\n\$ (.+?)\n(.+?)```", text, re.DOTALL)
     commands = [session.split()[0] for session, _ in sessions]
-    assert commands == ["kernchem", "kernchem", "head"] * 2
+    assert commands == ["kernchem", "kernchem", "head"] * 2 + ["kernchem"]
     for session, shown in sessions:
         command, *arguments = shlex.split(session)
+        if arguments[0] == "baseline" and not all(map(find_spec, ("tblite", "mopactools"))):
+            continue
         if command == "head":
             lines = Path(arguments[-1]).read_text(encoding="utf-8").splitlines()[:2]
         else:
