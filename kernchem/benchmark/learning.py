@@ -172,7 +172,7 @@ def learning_curves(
         advance(len(tasks) - len(pending), "compiling")
         for candidate in _first_uses(pending):
             first = Task(0, protocol.sizes[0], "direct", candidate)
-            protocol.measure(first, structures, target, None, own)
+            protocol.measure(first, structures, target, [], own)
         done = 0
         for task in pending:
             advance(done, f"{task.candidate.descriptor} {task.mode} N={task.n_train}")

@@ -265,6 +265,21 @@ def test_file_and_folder_of_structures(molecules_file, tmp_path):
         assert found["mae"] == pytest.approx(record["mae"], rel=1e-4)
 
 
+def test_several_baselines_at_once(tmp_path):
+    options = ["--baseline", GFN2, "--baseline", "homo", "--repeats", 1, "--out", tmp_path]
+    result = invoke("benchmark", *SMALL, *options)
+    assert result.exit_code == 0, result.output
+    assert f"Delta on {GFN2}, homo" in result.output
+    from kernchem.benchmark import learning_curves
+
+    expected = learning_curves(
+        load_qm_small(), TARGET, baseline=[GFN2, "homo"], descriptors=["cm", "cm-eigenspectrum"],
+        sizes=[10, 20], test_size=10, repeats=1,
+    )  # fmt: skip
+    for found, record in zip(timeless(tmp_path), expected.records, strict=True):
+        assert found["mae"] == pytest.approx(record["mae"], rel=1e-4)
+
+
 def test_second_start_continues_and_overwrite_starts_afresh(tmp_path):
     options = [*SMALL, "--repeats", 1, "--out", tmp_path]
     assert invoke("benchmark", *options).exit_code == 0
