@@ -5,8 +5,10 @@ are computed here (two minutes each on one core, once: results are kept in --cac
 both at once. QM9: B3LYP electronic energies on stored GFN2-xTB energies, and MP2 binding energies
 on B3LYP ones. The last molecules of a permutation by ``numpy.random.default_rng(draw)`` test: 1000,
 of the 1261 with MP2 and B3LYP energies 261. Slopes and offsets are fitted; nothing is set but
-descriptor and kernel. Errors are means over draws, kcal/mol; the last column is the direct error
-over that of the best single baseline.
+descriptor and kernel. With --co-kriging, GFN2 (for MP2 energies, B3LYP) and the label are the two
+levels of a ``MultiFidelityGPR``, which has the lower level of the molecules that test as well.
+Errors are means over draws, kcal/mol; the last column is the direct error over that of the best
+single baseline.
 """
 
 import argparse
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kernchem import KRR, DeltaLearner, Structures
+from kernchem import KRR, DeltaLearner, MultiFidelityGPR, Structures
 from kernchem.baselines import GFN2, PM7
 from kernchem.descriptors import BagOfBonds, CoulombMatrix
 
@@ -26,6 +28,12 @@ MODELS = {
     "BoB": lambda: KRR(descriptor=BagOfBonds()),
     "composite": lambda: KRR("composite"),
 }
+#: Models of two levels, by descriptor.
+LEVELS = {
+    "CM": lambda: MultiFidelityGPR(descriptor=CoulombMatrix()),
+    "BoB": lambda: MultiFidelityGPR(descriptor=BagOfBonds()),
+}
+LOWER = {"qm7": "gfn2", "qm9": "gfn2", "mp2": "b3lyp"}
 #: Baselines of each study, by the name of the column.
 WAYS = {
     "qm7": [(), ("dftb",), ("gfn2",), ("pm7",), ("gfn2", "pm7")],
@@ -91,6 +99,26 @@ def measure(data: Structures, model: str, way: tuple[str, ...], size: int, n_tes
     }
 
 
+def measure_levels(data: Structures, model: str, lower: str, size: int, n_test: int) -> dict:
+    """Fit one model of two levels, and return its errors on the last molecules."""
+    rows = np.r_[:size, len(data) - n_test : len(data)]
+    labels = np.column_stack([data[lower], data["label"]])[rows]
+    labels[size:, 1] = np.nan
+    start = time.perf_counter()
+    estimator = LEVELS[model]().fit(data[rows], labels)
+    error = np.abs(estimator.predict(data[-n_test:]) - data["label"][-n_test:])
+    return {
+        "model": model,
+        "baseline": f"co-kriging, {lower}",
+        "n_train": size,
+        "mae": float(error.mean()),
+        "rmse": float(np.sqrt((error**2).mean())),
+        "p95": float(np.quantile(error, 0.95)),
+        "slopes": np.ravel(estimator.rho_).tolist(),
+        "seconds": time.perf_counter() - start,
+    }
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(
@@ -102,6 +130,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["CM", "BoB"], choices=MODELS)
     parser.add_argument("--sizes", type=int, nargs="+", default=[125, 250, 500, 1000])
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2, 3])
+    parser.add_argument("--co-kriging", action="store_true", help="as well")
     parser.add_argument("--json", type=Path, help="file for the results")
     arguments = parser.parse_args()
     studies = {}
@@ -113,9 +142,10 @@ def main() -> None:
     for study, data in studies.items():
         ways = WAYS[study]
         n_test = 261 if study == "mp2" else 1000
+        titles = [" + ".join(way) or "direct" for way in ways]
+        titles += ["co-kriging"] if arguments.co_kriging else []
         print(f"\n{study}: {len(data)} molecules\n{'model':10}{'N':>6}"
-              + "".join(f"{' + '.join(way) or 'direct':>14}" for way in ways)
-              + f"{'gain':>7}")  # fmt: skip
+              + "".join(f"{title:>14}" for title in titles) + f"{'gain':>7}")  # fmt: skip
         for model in arguments.models:
             for size in arguments.sizes:
                 means = []
@@ -127,8 +157,15 @@ def main() -> None:
                         rows.append(row | {"study": study, "draw": draw})
                     results += rows
                     means.append(np.mean([row["mae"] for row in rows]))
+                levels = []
+                for draw in arguments.draws if arguments.co_kriging and model in LEVELS else ():
+                    shuffled = data[np.random.default_rng(draw).permutation(len(data))]
+                    row = measure_levels(shuffled, model, LOWER[study], size, n_test)
+                    levels.append(row | {"study": study, "draw": draw})
+                results += levels
                 single = min(mean for mean, way in zip(means, ways, strict=True) if len(way) == 1)
-                print(f"{model:10}{size:6d}" + "".join(f"{mean:14.3f}" for mean in means)
+                last = f"{np.mean([row['mae'] for row in levels]):14.3f}" if levels else ""
+                print(f"{model:10}{size:6d}" + "".join(f"{mean:14.3f}" for mean in means) + last
                       + f"{means[0] / single:7.2f}", flush=True)  # fmt: skip
                 if arguments.json:
                     arguments.json.write_text(json.dumps(results, indent=1) + "\n")
