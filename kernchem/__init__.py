@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         descriptors,
         kernels,
         model_files,
+        sampling,
         testing,
         uncertainty,
     )
@@ -39,6 +40,7 @@ __all__ = [
     "load",
     "model_files",
     "read",
+    "sampling",
     "save",
     "testing",
     "uncertainty",

@@ -1,0 +1,220 @@
+"""What a selector was given, as rows of one kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import clone
+
+from kernchem.errors import SettingError
+from kernchem.kernels import RadialKernel, StructureKernel
+from kernchem.models import KRR
+from kernchem.models.composition import CompositionSpace
+from kernchem.models.joint import stacked
+from kernchem.models.kernel_model import KernelModel, settled
+from kernchem.models.terms import joined, typical_distance
+from kernchem.models.training_set import full_rank
+from kernchem.sampling.covariance import RowKernel
+from kernchem.structures import Structures, as_structures
+
+__all__ = ["Gathered", "fitted_model", "gather", "is_index"]
+
+_Array = npt.NDArray[np.float64]
+_Rows = npt.NDArray[np.int64]
+
+#: Length scale where there are no labels to choose one by, in units of the one that suits the
+#: median distance. Those that labels choose are rather larger than smaller.
+_WIDTH = 4.0
+
+
+@dataclass
+class Gathered:
+    """Rows of the pool, of further targets and of further labelled samples, in this order."""
+
+    kernel: RowKernel
+    sizes: tuple[int, int, int]
+    basis: _Array | None
+    alike: _Rows
+    noise: float
+    labelled_noise: Any = None
+
+
+def is_index(value: Any) -> bool:
+    """Whether samples are named by numbers."""
+    if value is None or isinstance(value, Structures):
+        return False
+    if isinstance(value, list | tuple | range) and not len(value):
+        return True
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and value.dtype.kind in "iu"
+    if not isinstance(value, list | tuple | range):
+        return False
+    return all(isinstance(one, int | np.integer) and not isinstance(one, bool) for one in value)
+
+
+def fitted_model(kernel: Any) -> KernelModel | None:
+    """Return the fitted kernel model that was given in place of a kernel, if one was."""
+    model = getattr(kernel, "model_", kernel)
+    if not isinstance(model, KernelModel):
+        return None
+    if not hasattr(model, "dual_coef_"):
+        raise SettingError(f"{type(model).__name__} is not fitted; fit it, or give its kernel")
+    if model.kernel_ is None:
+        raise SettingError(
+            "the model has a precomputed kernel, which knows no pool; use kernel='precomputed' "
+            "and give the kernel matrix of the pool"
+        )
+    return model
+
+
+def gather(
+    pool: Any,
+    targets: Any,
+    labelled: Any,
+    *,
+    kernel: Any,
+    descriptor: Any,
+    composition: Any,
+    noise: float | None,
+) -> Gathered:
+    """Return all rows; ``targets`` and ``labelled`` are further samples or None."""
+    model = fitted_model(kernel)
+    if model is not None:
+        return _of_model(model, pool, targets, labelled, noise)
+    settings = KRR(kernel, descriptor=descriptor, composition=composition)
+    settings._check_settings()
+    relative = 1e-6 if noise is None else noise
+    if settings._precomputed:
+        K = np.asarray(pool, dtype=np.float64)
+        if K.ndim != 2 or K.shape[0] != K.shape[1] or targets is not None or labelled is not None:
+            raise SettingError(
+                f"kernel='precomputed' takes the square kernel matrix of the pool, not shape "
+                f"{K.shape}, and targets and labelled samples as indices"
+            )
+        rows = RowKernel(None, K)
+        return Gathered(rows, (len(K), 0, 0), None, _classes(K), _scaled(rows, relative))
+    if settings.takes_structures:
+        terms = settings._terms
+        fresh = clone(descriptor) if terms is None else joined(terms)[0]
+        samples, sizes = _structures(pool, targets, labelled)
+        features = fresh.fit(samples).transform(samples)
+        basis = None if composition is False else CompositionSpace(samples).basis(samples)
+        alike = _classes(features if isinstance(features, np.ndarray) else None, samples)
+    else:
+        features, sizes = _arrays(pool, targets, labelled)
+        basis, alike = None, _classes(features)
+    made = settings._initial_kernel(features)
+    if kernel is None or isinstance(kernel, str):
+        _widen(made, features)
+    rows = RowKernel(settled(made, features), features)
+    return Gathered(rows, sizes, basis, alike, _scaled(rows, relative))
+
+
+def _of_model(
+    model: KernelModel, pool: Any, targets: Any, labelled: Any, noise: float | None
+) -> Gathered:
+    """Return rows in the kernel of a fitted model, with its training set if no other is given."""
+    own = labelled is None
+    if not own and model.takes_structures:
+        terms = model._terms
+        fresh = clone(model.descriptor) if terms is None else joined(terms)[0]
+        batch, sizes = _structures(pool, targets, labelled)
+        features = fresh.fit(batch).transform(batch)
+        basis = None if model._space is None else CompositionSpace(batch).basis(batch)
+        alike = _classes(features if isinstance(features, np.ndarray) else None, batch)
+    elif not own:
+        features, sizes = _arrays(pool, targets, labelled)
+        basis, alike = None, _classes(features)
+    else:
+        samples: Any
+        if model.takes_structures:
+            samples, sizes = _structures(pool, targets, None)
+        else:
+            samples, sizes = _arrays(pool, targets, None)
+        new, known, part = model._queries(samples)
+        features, training = stacked([new, known]), model._training
+        sizes = (sizes[0], sizes[1], len(training))
+        basis = None
+        if training.basis is not None:
+            basis = np.concatenate([part, training.basis])
+        plain = isinstance(features, np.ndarray)
+        alike = _classes(features) if plain else _padded(_classes(None, samples), len(training))
+    rows = RowKernel(model.kernel_, features)
+    diagonal = np.asarray(model.kernel_.diag(model._training.features))
+    alpha = float(np.mean(model.alpha_)) if noise is None else noise
+    found = Gathered(rows, sizes, basis, alike, alpha * float(diagonal.mean()))
+    if own:
+        levels = model._noise(np.diag(diagonal), model._training) if noise is None else None
+        found.labelled_noise = levels
+    return found
+
+
+def _scaled(rows: RowKernel, relative: float) -> float:
+    return relative * float(np.mean(rows.diagonal()))
+
+
+def _widen(kernel: Any, features: Any) -> None:
+    """Set the length scale of a kernel that was given by name."""
+    base = kernel.base if isinstance(kernel, StructureKernel) else kernel
+    if isinstance(base, RadialKernel):
+        base.length_scale = _WIDTH * base.length_scale_from(typical_distance(kernel, features))
+
+
+def _structures(*parts: Any) -> tuple[Structures, tuple[int, int, int]]:
+    batches = [None if part is None else as_structures(part) for part in parts]
+    sizes = [0 if batch is None else len(batch) for batch in batches]
+    bare = []
+    for batch in batches:
+        if batch is not None and len(batch):
+            fields = batch._fields()
+            fields["properties"], fields["per_atom"] = {}, frozenset()
+            bare.append(Structures._unchecked(**fields))
+    if not sizes[0]:
+        raise SettingError("the pool is empty; give at least one structure")
+    return Structures.concatenate(bare), (sizes[0], sizes[1], sizes[2])
+
+
+def _arrays(*parts: Any) -> tuple[_Array, tuple[int, int, int]]:
+    arrays = [None if part is None else np.asarray(part, dtype=np.float64) for part in parts]
+    first = arrays[0]
+    if first is None or first.ndim != 2 or not first.size:
+        raise SettingError(
+            "the pool must be rows of features (n, d), or structures with a descriptor"
+        )
+    for array in arrays:
+        if array is not None and (array.ndim != 2 or array.shape[1:] != first.shape[1:]):
+            raise SettingError(
+                f"samples of shape {array.shape} do not fit a pool of shape {first.shape}"
+            )
+        if array is not None and not np.isfinite(array).all():
+            raise SettingError("features must be finite numbers; drop rows with NaN or infinity")
+    sizes = [0 if array is None else len(array) for array in arrays]
+    joined_rows = np.concatenate([array for array in arrays if array is not None])
+    return joined_rows, (sizes[0], sizes[1], sizes[2])
+
+
+def _classes(features: Any, samples: Structures | None = None) -> _Rows:
+    """Return a number for each row, the same for identical rows."""
+    seen: dict[Any, int] = {}
+    if features is not None:
+        return np.array([seen.setdefault((row + 0.0).tobytes(), len(seen)) for row in features])
+    keys = (
+        tuple(
+            b"" if part is None else (part + 0).tobytes()
+            for part in (one.numbers, one.positions, one.cell, one.pbc)
+        )
+        for one in samples or ()
+    )
+    return np.array([seen.setdefault(key, len(seen)) for key in keys])
+
+
+def _padded(alike: _Rows, more: int) -> _Rows:
+    return np.concatenate([alike, alike.max() + 1 + np.arange(more)])
+
+
+def reduced(basis: _Array | None) -> _Array | None:
+    """Return a basis of full column rank."""
+    return None if basis is None else full_rank(basis)

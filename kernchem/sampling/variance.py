@@ -1,0 +1,172 @@
+"""Strategies that look at variances of rows: maximum variance, D-optimal design, CUR."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse.linalg import eigsh
+
+from kernchem.sampling.covariance import PivotedCholesky
+from kernchem.sampling.strategy import Strategy, nearly_same, register
+
+__all__ = ["CUR", "DOptimal", "MaximumVariance"]
+
+_Array = npt.NDArray[np.float64]
+
+#: Rank of the features in which leverages are computed, unless another is given.
+_RANK = 2000
+#: Leading components of a D-optimal design, unless another number is given.
+_COMPONENTS = 200
+#: Variance of the noise of a D-optimal design, relative to the mean leverage.
+_RIDGE = 1e-6
+
+
+@register
+class MaximumVariance(Strategy):
+    """The row of the largest posterior variance: partial pivoted Cholesky."""
+
+    name = "maxvar"
+
+    def _init(self) -> None:
+        problem = self.problem
+        self._cholesky = PivotedCholesky(problem.covariance, problem.noise)
+        self._left = np.array(self._cholesky.residual)
+        self._planned: deque[tuple[int, float, float]] = deque()
+        self._ahead = 0
+
+    def _continue(self, n: int) -> None:
+        self._ahead = n
+
+    def _rows(self, free: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        rows = np.zeros(self.problem.n_rows, dtype=bool)
+        rows[: self.problem.n_pool] = free
+        return rows
+
+    def _plan(self) -> None:
+        """Take a block of pivots, one group or several rows."""
+        problem, cholesky = self.problem, self._cholesky
+        variances = cholesky.residual.copy()
+        n_pool = problem.n_pool
+        self.free &= variances[:n_pool] > cholesky.least
+        if problem.single:
+            unit_costs = np.ones(problem.n_rows)
+            unit_costs[:n_pool] = problem.costs[self._unit_of]
+            usable = self.free & self.open_units()[self._unit_of]
+            rows = cholesky.best_block(self._rows(usable), unit_costs, max(self._ahead, 1))
+            blocks = [rows[k : k + 1] for k in range(len(rows))]
+            gains = None
+        else:
+            scores = self.by_unit(np.where(self.free, variances[:n_pool], 0.0))
+            unit = int(np.argmax(scores))
+            blocks, rows, gains = [problem.units[unit]], problem.units[unit], scores[unit]
+        part = cholesky.extend(rows)
+        done = 0
+        for block in blocks:
+            gain = variances[block[0]] / problem.costs[self._unit_of[block[0]]]
+            for row in block:
+                u = part[:, done]
+                column = u * np.sqrt(max(variances[row], 0.0) + problem.noise)
+                same = variances + variances[row] - 2.0 * column <= cholesky.least
+                same[rows] = False
+                self.free[same[:n_pool]] = False
+                variances = np.maximum(variances - u**2, 0.0)
+                done += 1
+            told = float(gain if gains is None else gains)
+            self._planned.append((int(self._unit_of[block[0]]), told, float(variances.sum())))
+
+    def _get_best(self) -> tuple[int, float]:
+        if not self._planned:
+            self._plan()
+        return self._planned[0][:2]
+
+    def _update(self, unit: int) -> float:
+        self._ahead -= 1
+        return self._planned.popleft()[2]
+
+
+class FeatureStrategy(Strategy):
+    """Features whose products are the posterior covariance, up to a rank."""
+
+    def _features(self) -> _Array:
+        rank = min(self.problem.rank or _RANK, self.problem.n_rows)
+        return PivotedCholesky(self.problem.covariance, capacity=rank).run(rank)
+
+
+@register
+class DOptimal(FeatureStrategy):
+    """The row that most increases the determinant of the information on leading components.
+
+    The features are whitened over the targets, so that the squared norm of a row is its leverage.
+    """
+
+    name = "doptimal"
+
+    def _init(self) -> None:
+        problem, phi = self.problem, self._features()
+        values, vectors = np.linalg.eigh((phi.T * problem.weights) @ phi)
+        k = min(problem.rank or _COMPONENTS, int((values > 1e-12 * values[-1]).sum()))
+        self._x = (phi[: problem.n_pool] @ vectors[:, -k:]) / np.sqrt(values[-k:])
+        self._leverage = (self._x**2).sum(axis=1)
+        self._ridge = _RIDGE * float(self._leverage.mean())
+        self._z = np.zeros((k, 0))
+
+    def _get_best(self) -> tuple[int, float]:
+        gains = np.log1p(np.maximum(self._leverage, 0.0) / self._ridge)
+        scores = self.by_unit(np.where(self.free, gains, 0.0))
+        unit = int(np.argmax(scores))
+        return unit, float(scores[unit])
+
+    def _update(self, unit: int) -> float:
+        for row in self.problem.units[unit]:
+            z = self._x[row] - self._z @ (self._z.T @ self._x[row])
+            z /= np.sqrt(max(float(z @ self._x[row]), 0.0) + self._ridge)
+            self._leverage -= (self._x @ z) ** 2
+            self._z = np.column_stack([self._z, z])
+        return float(np.maximum(self._leverage, 0.0).sum())
+
+
+@register
+class CUR(FeatureStrategy):
+    """The row of the largest leverage on the first principal component of what is left.
+
+    What a chosen row spans is projected out before the next one is chosen.
+    """
+
+    name = "cur"
+
+    def _init(self) -> None:
+        problem, self._phi = self.problem, self._features()
+        self._gram = (self._phi.T * problem.weights) @ self._phi
+        self._q = np.zeros((self._phi.shape[1], 0))
+        self._vector = np.ones(self._phi.shape[1])
+        self._same = nearly_same(problem.covariance.prior)
+        self._rest = (self._phi[: problem.n_pool] ** 2).sum(axis=1)
+
+    def _get_best(self) -> tuple[int, float]:
+        self.free &= self._rest > self._same
+        if len(self._gram) > 2:
+            _, vectors = eigsh(self._gram, k=1, v0=self._vector)
+            self._vector = vectors[:, 0]
+        else:
+            self._vector = np.linalg.eigh(self._gram)[1][:, -1]
+        leverage = (self._phi[: self.problem.n_pool] @ self._vector) ** 2
+        leverage *= self.problem.weights[: self.problem.n_pool].max() / max(leverage.sum(), 1e-300)
+        scores = self.by_unit(np.where(self.free, leverage, 0.0))
+        unit = int(np.argmax(scores))
+        return unit, float(scores[unit])
+
+    def _update(self, unit: int) -> float:
+        for row in self.problem.units[unit]:
+            x = self._phi[row] - self._q @ (self._q.T @ self._phi[row])
+            size = float(np.linalg.norm(x))
+            if size**2 <= self._same:
+                continue
+            x /= size
+            self._q = np.column_stack([self._q, x])
+            self._rest -= (self._phi[: self.problem.n_pool] @ x) ** 2
+            along = self._gram @ x
+            self._gram -= np.outer(x, along) + np.outer(along, x)
+            self._gram += float(x @ along) * np.outer(x, x)
+        return float(np.trace(self._gram))

@@ -1,0 +1,257 @@
+"""Selection against brute force, and what every strategy promises."""
+
+import numpy as np
+import pytest
+from effort import size
+
+from kernchem import KRR, datasets
+from kernchem.descriptors import CoulombMatrix
+from kernchem.errors import SettingError
+from kernchem.kernels import Gaussian, Laplacian
+from kernchem.models.composition import CompositionSpace
+from kernchem.sampling import BatchSelector
+from kernchem.sampling.strategy import STRATEGIES
+
+NOISE = 1e-3
+
+
+def points(n=60, d=2, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+def dense(K, rows, noise, H=None):
+    """Posterior covariance of all rows, of generalised least squares with H."""
+    P = np.linalg.inv(K[np.ix_(rows, rows)] + noise * np.eye(len(rows)))
+    V = K - K[:, rows] @ P @ K[rows]
+    if H is not None:
+        r = H - K[:, rows] @ P @ H[rows]
+        V = V + r @ np.linalg.inv(H[rows].T @ P @ H[rows]) @ r.T
+    return V
+
+
+def brute_force(K, labelled, noise, weights, n, n_pool, H=None, blocks=None, costs=None):
+    """Choose by the weighted trace of the covariance, computed anew for every candidate."""
+    rows, picks, gains = list(labelled), [], []
+    blocks = [[k] for k in range(n_pool)] if blocks is None else blocks
+    for _ in range(n):
+        before = weights @ np.diag(dense(K, rows, noise, H)) if rows else weights @ np.diag(K)
+        best = (-np.inf, None)
+        for b, block in enumerate(blocks):
+            if b in picks or set(block) & set(labelled):
+                continue
+            after = weights @ np.diag(dense(K, rows + list(block), noise, H))
+            gain = (before - after) / (1.0 if costs is None else costs[b])
+            best = max(best, (gain, b))
+        picks.append(best[1])
+        gains.append(best[0])
+        rows += list(blocks[best[1]])
+    return picks, gains
+
+
+@pytest.mark.parametrize("rank", [None, 60])
+@pytest.mark.parametrize("case", ["plain", "weights", "targets", "costs", "unlabelled"])
+def test_ivr_is_brute_force(rank, case):
+    X = points()
+    K, rng = Gaussian()(X), np.random.default_rng(1)
+    labelled = [] if case == "unlabelled" else [3, 17, 40]
+    weights, costs, options = np.ones(60), None, {}
+    if case == "weights":
+        options["weights"] = weights = rng.uniform(0, 1, 60)
+    if case == "targets":
+        options["targets"] = np.arange(10, 30)
+        weights = np.isin(np.arange(60), options["targets"]) * 1.0
+    if case == "costs":
+        options["costs"] = costs = rng.uniform(1, 3, 60)
+    n = size(15, 5)
+    picks, gains = brute_force(K, labelled, NOISE, weights, n, 60, costs=costs)
+    selector = BatchSelector(kernel=Gaussian(), noise=NOISE, rank=rank).fit(X, labelled, **options)
+    assert selector.select(n).tolist() == picks
+    np.testing.assert_allclose(selector.gain_, np.array(gains) / weights.mean() *
+                               (1 if case != "targets" else weights.mean()), rtol=1e-6)  # fmt: skip
+
+
+@pytest.mark.parametrize("rank", [None, 70])
+def test_ivr_for_separate_targets_is_brute_force(rank):
+    X, T = points(), points(10, seed=5) + 1.0
+    K = Gaussian()(np.concatenate([X, T]))
+    weights = np.r_[np.zeros(60), np.ones(10)]
+    picks, _ = brute_force(K, [0], NOISE, weights, 8, 60)
+    selector = BatchSelector(kernel=Gaussian(), noise=NOISE, rank=rank).fit(X, [0], targets=T)
+    assert selector.select(8).tolist() == picks
+
+
+@pytest.mark.parametrize("rank", [None, 60])
+def test_ivr_with_composition_is_brute_force(rank):
+    data = datasets.load_qm_small()[:60]
+    model = KRR(Laplacian(300.0), descriptor=CoulombMatrix(), alpha=1e-4, optimizer=None)
+    labelled = list(range(0, 60, 4))
+    model.fit(data[labelled], data["atomization_energy"][labelled])
+    features = model.descriptor_.widened(data)[0].transform(data)
+    K = model.kernel_(features)
+    H = CompositionSpace(data).basis(data)
+    noise = 1e-4 * np.mean(np.diag(K)[labelled])
+    n = size(12, 4)
+    picks, gains = brute_force(K, labelled, noise, np.ones(60), n, 60, H=H)
+    for fitted in (
+        BatchSelector.from_model(model, rank=rank).fit(data),
+        BatchSelector(kernel=model, rank=rank).fit(data, labelled),
+        BatchSelector(kernel=model, rank=rank).fit(data, data[labelled]),
+    ):
+        assert fitted.select(n).tolist() == picks
+        np.testing.assert_allclose(fitted.gain_, gains, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [None, 60])
+def test_groups_are_picked_whole(rank):
+    X = points()
+    groups = np.arange(60) % 17
+    blocks = [np.flatnonzero(groups == g).tolist() for g in range(17)]
+    picks, _ = brute_force(Gaussian()(X), [5], NOISE, np.ones(60), 6, 60, blocks=blocks)
+    selector = BatchSelector(kernel=Gaussian(), noise=NOISE, rank=rank).fit(X, [5], groups=groups)
+    assert selector.select(6).tolist() == [row for g in picks for row in blocks[g]]
+    assert selector.gain_.shape == (6,)
+
+
+@pytest.mark.parametrize("labelled", [[], [3, 9]])
+def test_maxvar_has_dense_posterior_variances(labelled):
+    X = points(200, 3)
+    K = Gaussian()(X)
+    selector = BatchSelector("maxvar", kernel=Gaussian(), noise=NOISE).fit(X, labelled)
+    rows = list(labelled)
+    for pick, gain in zip(selector.select(40), selector.gain_, strict=True):
+        variance = np.diag(dense(K, rows, NOISE) if rows else K).copy()
+        variance[rows] = -1.0
+        assert pick == np.argmax(variance.round(12))
+        assert gain == pytest.approx(variance[pick], rel=1e-8)
+        rows.append(int(pick))
+    assert selector.residual_trace_[-1] == pytest.approx(np.trace(dense(K, rows, NOISE)), rel=1e-8)
+
+
+def test_maxvar_maximises_the_determinant_step_by_step():
+    X = points(40, 2, seed=3)
+    K = Gaussian()(X) + NOISE * np.eye(40)
+    picks = BatchSelector("maxvar", kernel=Gaussian(), noise=NOISE).fit(X, [0]).select(10)
+    rows = [0]
+    for pick in picks:
+        volumes = [
+            -np.inf if k in rows else np.linalg.slogdet(K[np.ix_([*rows, k], [*rows, k])])[1]
+            for k in range(40)
+        ]
+        assert pick == np.argmax(volumes)
+        rows.append(int(pick))
+
+
+def squared(K):
+    return np.diag(K)[:, None] + np.diag(K) - 2 * K
+
+
+def test_farthest_point_and_largest_cluster_are_the_plain_algorithms():
+    X = points(80)
+    D = squared(Gaussian()(X))
+    rows = [4, 60]
+    for pick in BatchSelector("fps", kernel=Gaussian()).fit(X, rows).select(20):
+        assert pick == np.argmax(D[:, rows].min(axis=1))
+        rows.append(int(pick))
+    rows = [4, 60]
+    for pick in BatchSelector("lcmd", kernel=Gaussian()).fit(X, rows).select(20):
+        nearest, own = D[:, rows].min(axis=1), D[:, rows].argmin(axis=1)
+        sizes = [nearest[own == c].sum() for c in range(len(rows))]
+        assert pick == np.argmax(np.where(own == np.argmax(sizes), nearest, -1.0))
+        rows.append(int(pick))
+
+
+def test_doptimal_maximises_the_determinant_of_the_information():
+    X = points(50)
+    values, vectors = np.linalg.eigh(Gaussian()(X))
+    x = vectors[:, -8:]
+    picks = BatchSelector("doptimal", kernel=Gaussian(), rank=50).fit(X).select(5)
+    assert len(set(picks)) == 5
+    picks = BatchSelector("doptimal", kernel="linear").fit(x * np.sqrt(values[-8:])).select(12)
+    A = 1e-6 * 8 / 50 * np.eye(8)
+    done = []
+    for pick in picks:
+        volumes = [-np.inf if k in done else np.linalg.slogdet(A + np.outer(x[k], x[k]))[1]
+                   for k in range(50)]  # fmt: skip
+        assert volumes[pick] == pytest.approx(max(volumes), abs=1e-6)
+        A += np.outer(x[pick], x[pick])
+        done.append(pick)
+
+
+def test_cur_is_deflation():
+    X = points(40, 5)
+    picks = BatchSelector("cur", kernel="linear").fit(X).select(4)
+    rest = X.copy()
+    for pick in picks:
+        direction = np.linalg.svd(rest, full_matrices=False)[2][0]
+        assert pick == np.argmax((rest @ direction) ** 2)
+        q = rest[pick] / np.linalg.norm(rest[pick])
+        rest = rest - np.outer(rest @ q, q)
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+class TestContract:
+    def test_order_and_repetition(self, strategy):
+        X = points()
+        first = BatchSelector(strategy, random_state=3).fit(X, [7])
+        all_at_once = BatchSelector(strategy, random_state=3).fit(X, [7]).select(12)
+        pieces = np.concatenate([first.select(5), first.select(7)])
+        assert pieces.tolist() == all_at_once.tolist() == first.selected_.tolist()
+        assert len(first.gain_) == len(first.residual_trace_) == 12
+        assert 7 not in pieces
+        assert len(set(pieces.tolist())) == 12
+
+    def test_precomputed_is_the_same(self, strategy):
+        X = points()
+        options = {"noise": NOISE, "random_state": 1}
+        a = BatchSelector(strategy, kernel=Gaussian(), **options).fit(X, [1])
+        b = BatchSelector(strategy, kernel="precomputed", **options).fit(Gaussian()(X), [1])
+        assert a.select(8).tolist() == b.select(8).tolist()
+
+    def test_copies_are_not_chosen(self, strategy):
+        X = points(12, 12)
+        pool = np.concatenate([X, X, X])
+        selector = BatchSelector(strategy).fit(pool, [0])
+        picks = selector.select(11)
+        assert sorted(picks % 12) == list(range(1, 12))
+        with pytest.raises(SettingError, match="n=1"):
+            selector.select(1)
+
+    def test_groups_and_costs(self, strategy):
+        groups = np.arange(60) // 3
+        selector = BatchSelector(strategy).fit(
+            points(), [0], groups=groups, costs=np.linspace(1, 2, 60)
+        )
+        picks = selector.select(6).reshape(6, 3)
+        assert (picks // 3 == picks[:, :1] // 3).all()
+        assert not (picks < 3).any()
+
+    def test_too_many(self, strategy):
+        with pytest.raises(SettingError, match="n=60"):
+            BatchSelector(strategy).fit(points(), [0]).select(60)
+
+
+@pytest.mark.parametrize("n_labelled", [0, 30])
+def test_looking_ahead_changes_nothing(n_labelled):
+    X = points(size(1500, 300), 6)
+    labelled = np.arange(n_labelled)
+    ahead = BatchSelector(rank=200, noise=NOISE).fit(X, labelled)
+    single = BatchSelector(rank=200, noise=NOISE).fit(X, labelled)
+    n = size(60, 15)
+    assert ahead.select(n).tolist() == [int(single.select(1)[0]) for _ in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [
+        ({"strategy": "best"}, {}),
+        ({"noise": -1.0}, {}),
+        ({"rank": 0}, {}),
+        ({"kernel": KRR()}, {}),
+        ({}, {"labelled": [60]}),
+        ({}, {"groups": [0]}),
+        ({}, {"costs": np.zeros(60)}),
+    ],
+)
+def test_errors(settings, options):
+    with pytest.raises(SettingError):
+        BatchSelector(**settings).fit(points(), **options)
