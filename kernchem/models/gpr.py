@@ -444,7 +444,8 @@ class GPR(ProcessModel):
             raise SettingError(
                 "method='calibrated' needs samples that can be left out; use 'gaussian'"
             )
-        return self._quantiles[target].interval(mean, std, coverage)
+        ends: tuple[_Array, _Array] = self._quantiles[target].interval(mean, std, coverage)
+        return ends
 
 
 def _root(K: _Array, diagonal: float) -> CholeskyFactor:

@@ -47,6 +47,7 @@ _STATE = (
     "_noise_levels",
     "_diagonal",
     "_posterior",
+    "_unsettled",
     "_scales",
     "_quantiles",
     "_scores",

@@ -97,15 +97,17 @@ class Posterior:
                 std = np.maximum(self.loo_std[known, t], self.least_std[t])
                 self.quantiles.append(IsotonicCalibration().fit(residuals, std))
 
-    def take_errors(self, old: Posterior, origin: _Rows) -> None:
-        """Keep what an older posterior learnt of errors.
+    def take_errors(
+        self, scales: list[ScaleModel], quantiles: list[IsotonicCalibration], origin: _Rows
+    ) -> None:
+        """Keep what was learnt of errors on another training set.
 
-        ``origin`` (n,) is the row of the older training set that each row was, or -1. The
+        ``origin`` (n,) is the row of that training set that each row was, or -1. The
         leave-one-out standard deviations are those of the process.
         """
-        self.quantiles = old.quantiles
+        self.quantiles = quantiles
         was = origin >= 0
-        for model in old.scales:
+        for model in scales:
             dual = np.zeros(len(origin))
             dual[was] = model.dual_[origin[was]]
             restored = ScaleModel.restored(model.coef_, dual, model.range_, model.strength_)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from kernchem.models.joint import JointKernel
 from kernchem.models.kernel_model import KernelModel, panels, require_choice, settled
 from kernchem.models.posterior import Posterior, Queries
 from kernchem.models.training_set import LabelErrors, TrainingSet
+from kernchem.models.unsettled import LATE, Unsettled, late
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
 from kernchem.structures import as_structures
 from kernchem.uncertainty import IsotonicCalibration, ScaleModel
@@ -40,11 +41,9 @@ class ProcessModel(KernelModel):
     calibration: Literal["scale"] | None
     n_restarts: int
     random_state: Any
-    amplitude_: Any
     _noise_levels: Noise
     _diagonal: float
-    _scales: list[ScaleModel]
-    _quantiles: list[IsotonicCalibration]
+    _unsettled: Unsettled
 
     # -- more and fewer labels --------------------------------------------------------------------
 
@@ -88,7 +87,10 @@ class ProcessModel(KernelModel):
 
         Notes
         -----
-        2 b n^2 flops and a copy of the factor.
+        With ``calibrate=False`` b n^2 flops and 2 b n numbers beside the factor, which is not
+        copied. Whatever comes from leaving samples out (``loo_residuals_``, ``loo_std_``,
+        ``amplitude_``, error bars) is found when it is first asked for, in 2 b n^2 flops and with a
+        copy of the factor, for all labels appended until then.
         """
         features, known, basis = self._queries(X)
         n_new, training = len(features), self._training
@@ -105,7 +107,11 @@ class ProcessModel(KernelModel):
         block[np.diag_indices(n_new)] += variances[new_rows]
         with blas_for(len(larger)):
             cross = self._cross_kernel(features, known)
-            factor = self._posterior.factor.append(cross, block)
+            left = self._late()
+            source = left or self._posterior
+            factor = source.factor.append(cross, block)
+            solution = source.solution.appended(factor, larger.targets, larger.basis)
+            origin = np.arange(len(training)) if left is None else left.origin
             # Nothing has changed before: a model that cannot learn the labels stays as it was.
             if self.takes_structures:
                 structures = as_structures(X)
@@ -115,9 +121,10 @@ class ProcessModel(KernelModel):
             self._refresh(
                 larger,
                 factor,
+                solution,
                 np.concatenate([self._kept, len(self._labels) + np.arange(n_new)]),
                 np.concatenate([self._labels, labels]),
-                None if calibrate else np.where(new_rows, -1, np.arange(len(larger))),
+                None if calibrate else np.concatenate([origin, np.full(n_new, -1)]),
             )
         return self
 
@@ -181,6 +188,7 @@ class ProcessModel(KernelModel):
             self._refresh(
                 smaller,
                 factor,
+                GeneralisedLeastSquares(factor, smaller.targets, smaller.basis),
                 numbers[self._kept[~gone]],
                 np.delete(self._labels, chosen, axis=0),
                 None if calibrate else np.delete(np.arange(len(training)), rows),
@@ -198,12 +206,12 @@ class ProcessModel(KernelModel):
         self,
         training: TrainingSet,
         factor: CholeskyFactor,
+        solution: GeneralisedLeastSquares,
         kept: _Rows,
         labels: _Array,
         origin: _Rows | None,
     ) -> None:
         """Take over a training set with its factor; with ``origin``, what was learnt of errors."""
-        old = None if origin is None else (self._posterior, origin)
         # The kernel and the noise stay; what they are relative to are means over the training set.
         if isinstance(self.kernel_, JointKernel):
             self.kernel_ = self.kernel_.rescaled_to(training.features)
@@ -212,12 +220,44 @@ class ProcessModel(KernelModel):
         self._noise_levels = replace(levels, alphas=levels.alphas * (self._diagonal / diagonal))
         self._diagonal = diagonal
         self._report_noise(training)
-        solution = GeneralisedLeastSquares(factor, training.targets, training.basis)
         self._keep(training, solution.dual, solution.coef, kept, labels, self._target_shape)
-        self.loo_residuals_ = self._residuals_of_samples(training, solution.loo()[0])
-        self._finish(factor, solution, old)
+        if origin is None:
+            self._settle(factor, solution, None)
+        else:
+            learnt = self._late() or self._posterior
+            unsettled = Unsettled(factor, solution, learnt.scales, learnt.quantiles, origin)
+            for name in LATE:
+                self.__dict__.pop(name, None)
+            self._unsettled = unsettled
         # Errors of another model, perhaps on labels that this one has learnt, promise nothing.
         self.__dict__.pop("_scores", None)
+
+    def _settle(
+        self, factor: CholeskyFactor, solution: GeneralisedLeastSquares, learnt: Unsettled | None
+    ) -> None:
+        """Find what comes from leaving samples out."""
+        self.__dict__.pop("_unsettled", None)
+        self.loo_residuals_ = self._residuals_of_samples(self._training, solution.loo()[0])
+        self._finish(factor, solution, learnt)
+
+    def _late(self) -> Unsettled | None:
+        """Return what an ``append`` left to be found when it is asked for."""
+        return self.__dict__.get("_unsettled")
+
+    def _settled(self, name: str) -> Any:
+        """Return an attribute of those."""
+        left = self._late()
+        if left is None:
+            raise AttributeError(f"{type(self).__name__} has no {name}: it is not fitted")
+        with blas_for(left.factor.n):
+            self._settle(left.factor, left.solution, left)
+        return self.__dict__[name]
+
+    loo_residuals_ = late("loo_residuals_")
+    loo_std_ = late("loo_std_")
+    amplitude_ = late("amplitude_")
+    _scales = late("_scales")
+    _quantiles = late("_quantiles")
 
     # -- the steps of fit -------------------------------------------------------------------------
 
@@ -263,18 +303,15 @@ class ProcessModel(KernelModel):
         return noise_variances(self._noise_levels, training, self._diagonal)
 
     def _finish(
-        self,
-        factor: CholeskyFactor,
-        solution: GeneralisedLeastSquares,
-        old: tuple[Posterior, _Rows] | None = None,
+        self, factor: CholeskyFactor, solution: GeneralisedLeastSquares, learnt: Any = None
     ) -> None:
-        """Keep the posterior; of an older one, what it learnt of errors."""
+        """Keep the posterior, and learn of errors unless that was done before."""
         posterior = self._posterior_of(factor, solution, self._found_amplitudes(solution))
-        if old is None:
+        if learnt is None:
             K = factor.kernel_matrix(np.asarray(self.kernel_.diag(self._training.features)))
             posterior.learn_errors(K, scaled=self.calibration is not None)
         else:
-            posterior.take_errors(*old)
+            posterior.take_errors(learnt.scales, learnt.quantiles, learnt.origin)
         self._posterior = posterior
         self.loo_std_ = self._of_samples(posterior.loo_std)
         self._keep_errors(posterior.amplitudes, posterior.scales, posterior.quantiles)
@@ -299,6 +336,8 @@ class ProcessModel(KernelModel):
     @cached_property
     def _posterior(self) -> Posterior:
         """The posterior; a fit sets it, and a model from a file makes it when it needs it first."""
+        if self._late() is not None:
+            return cast("Posterior", self._settled("_posterior"))
         with blas_for(len(self._training)):
             factor, solution = self._solve(self._training, self.jitter_)
             # Of labels that were appended, rounding makes others; means are those of `predict`.

@@ -6,10 +6,11 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import eigvalsh, lapack
+from scipy.linalg import blas, eigvalsh, lapack
 
 from kernchem.errors import KernchemWarning, SettingError, SingularKernelError
 from kernchem.solvers import triangular_jit
+from kernchem.solvers.appended import AppendedRows
 
 __all__ = ["CholeskyFactor"]
 
@@ -22,6 +23,8 @@ _DUPLICATE = 1e-10
 #: Up to this size the smallest eigenvalue is computed for the message of a failed factorisation: as
 #: long as a few factorisations take.
 _EIGENVALUE_LIMIT = 10000
+#: More appended rows than this fraction of the matrix do not stand apart.
+_APART = 0.125
 _SMOOTH = "the kernel is too smooth for so little noise."
 
 
@@ -64,6 +67,9 @@ class CholeskyFactor:
     >>> factor.solve(np.array([4.0, 4.0]))
     array([1., 1.])
     """
+
+    #: Rows that were appended since the factor was inverted.
+    _appended: AppendedRows | None = None
 
     def __init__(
         self, K: _Array, noise: npt.ArrayLike, *, jitter: bool = True, cause: str = ""
@@ -154,40 +160,64 @@ class CholeskyFactor:
 
     def logdet(self) -> float:
         """Return log det K' = 2 sum_i log L_ii."""
-        return self._log_det
+        return self._log_det + (self._appended.logdet() if self._appended else 0.0)
 
     def solve(self, B: _Array) -> _Array:
         """Return K'^-1 B for B of shape (n,) or (n, m)."""
-        if self._inverted:
-            return self._multiply(self._multiply(B, transpose=False), transpose=True)
+        if self._inverted or self._appended:
+            return self.half_solve(self.half_solve(B), transpose=True)
         return np.asarray(lapack.dpotrs(self._a, B, lower=1)[0])
 
     def half_solve(self, B: _Array, *, transpose: bool = False) -> _Array:
         """Return L^-1 B, or L^-T B with ``transpose``, for B of shape (n,) or (n, m)."""
-        if self._inverted:
-            return self._multiply(B, transpose=transpose)
-        return np.asarray(lapack.dtrtrs(self._a, B, lower=1, trans=int(transpose))[0])
+        if self._appended is None:
+            return self._leading(B, transpose=transpose)
+        n = len(self._a)
+        if transpose:
+            rest = self._appended.solve(B[n:], transpose=True)
+            first = self._leading(B[:n] - self._appended.lower @ rest, transpose=True)
+        else:
+            first = self._leading(B[:n], transpose=False)
+            rest = self._appended.solve(B[n:] - self._appended.lower.T @ first)
+        return np.concatenate([first, rest])
+
+    def extend_half(self, half: _Array, B: _Array) -> _Array:
+        """Return L^-1 B (n, m) where that of the first rows, before an ``append``, is known."""
+        if self._appended is None or len(half) < len(self._a):
+            return self.half_solve(B)
+        rest = self._appended.extend(half, B[len(half) :])
+        return np.concatenate([half, rest])
 
     def multiply_half(self, B: _Array) -> _Array:
         """Return L B for B of shape (n, m), before :meth:`invert`."""
-        from scipy.linalg import blas
-
         return np.asarray(blas.dtrmm(1.0, self._a, B, lower=1))
 
-    def _multiply(self, B: _Array, *, transpose: bool) -> _Array:
-        from scipy.linalg import blas
-
-        columns = B.reshape(self.n, -1)
-        product = blas.dtrmm(1.0, self._a, columns, lower=1, trans_a=int(transpose))
+    def _leading(self, B: _Array, *, transpose: bool) -> _Array:
+        """Return the product with the inverse of the factor in ``_a``, or its transpose."""
+        if not self._inverted:
+            return np.asarray(lapack.dtrtrs(self._a, B, lower=1, trans=int(transpose))[0])
+        # A vector is bound by memory, and each element of the factor is fetched once.
+        if B.size == len(B):
+            product = blas.dtrmv(self._a, B.ravel(), lower=1, trans=int(transpose))
+        else:
+            product = blas.dtrmm(1.0, self._a, B, lower=1, trans_a=int(transpose))
         return np.asarray(product.reshape(B.shape))
 
     def invert(self) -> None:
-        """Replace L by L^-1 in place (n^3 / 3 flops); solves go on working."""
+        """Replace L by L^-1 in place (n^3 / 3 flops); solves go on working.
+
+        Rows that were appended since are taken in, 2 b n^2 flops and a copy of the matrix.
+        """
         if not self._inverted:
             _, info = lapack.dtrtri(self._a, lower=1, overwrite_c=1)
             if info != 0:  # pragma: no cover - L has a positive diagonal
                 raise SingularKernelError("a diagonal element of the Cholesky factor is zero")
             self._inverted = True
+        if self._appended is not None:
+            rows, self._appended = self._appended, None
+            back = self._leading(rows.lower, transpose=True)
+            self._log_det += rows.logdet()
+            self._a = rows.joined_to(self._a, back)
 
     def diag_inverse(self) -> _Array:
         """Return diag(K'^-1), the squared column norms of L^-1. Inverts the factor in place."""
@@ -212,6 +242,8 @@ class CholeskyFactor:
 
     def kernel_matrix(self, diagonal: _Array) -> _Array:
         """Return a copy of K with the diagonal that it had: all else is still there."""
+        if self._appended is not None:
+            self.invert()
         K = np.array(self._a, order="F")
         triangular_jit.restore_lower(K, diagonal)
         return K
@@ -231,7 +263,7 @@ class CholeskyFactor:
         Returns
         -------
         CholeskyFactor
-            Inverted.
+            The old factor, and apart from it the new rows; :meth:`invert` makes one of both.
 
         Raises
         ------
@@ -240,24 +272,24 @@ class CholeskyFactor:
 
         Notes
         -----
-        2 b n^2 flops, and a copy of the matrix.
+        b n^2 flops and 2 b n numbers, without a copy of the matrix; 3 b n^2 flops and a copy
+        whenever so many rows stand apart that solves would suffer.
         """
-        self.invert()
-        n, b = self.n, len(block)
-        lower = self._multiply(np.asarray(cross.T), transpose=False)
-        corner, info = lapack.dpotrf(block - lower.T @ lower, lower=1)
+        half = self.half_solve(np.asarray(cross.T))
+        corner, info = lapack.dpotrf(block - half.T @ half, lower=1)
         if info != 0:
             raise SingularKernelError(
                 "the kernel matrix with the new rows is not positive definite: they are (nearly) "
                 "duplicates of each other or of old ones; raise alpha, or fit the model anew"
             )
-        lapack.dtrtri(corner, lower=1, overwrite_c=1)
-        larger = np.zeros((n + b, n + b), order="F")
-        larger[:n, :n] = self._a
-        larger[:n, n:] = cross.T
-        larger[n:, :n] = -corner @ self._multiply(lower, transpose=True).T
-        larger[n:, n:] = np.triu(block, 1) + corner
-        return self._with(larger)
+        other = object.__new__(CholeskyFactor)
+        other._a, other.n, other.jitter = self._a, self.n + len(block), self.jitter
+        other._inverted, other._log_det = self._inverted, self._log_det
+        more = AppendedRows(cross, half, np.tril(corner) + np.triu(block, 1))
+        other._appended = more.behind(self._appended)
+        if other.n - len(self._a) > _APART * len(self._a):
+            other.invert()
+        return other
 
     def forget(self, rows: npt.NDArray[np.int64]) -> CholeskyFactor:
         """Return the factor of the matrix without some rows, of which this one is of no use.

@@ -67,21 +67,57 @@ class GeneralisedLeastSquares:
     def __init__(self, factor: CholeskyFactor, y: _Array, basis: _Array | None = None) -> None:
         if y.ndim != 2 or len(y) != factor.n:
             raise SettingError(f"y has shape {y.shape}; expected ({factor.n}, n_targets)")
-        self._factor = factor
+        columns = np.zeros((factor.n, 0)) if basis is None else basis
+        half = factor.half_solve(np.concatenate([y, columns], axis=1))
+        self._settle(factor, y.shape[1], half, columns)
+
+    def _settle(self, factor: CholeskyFactor, t: int, half: _Array, basis: _Array) -> None:
+        """Solve, from L^-1 y and L^-1 H side by side."""
+        self._factor, self._half = factor, half
         self._basis: _Array | None = None
-        if basis is None or basis.shape[1] == 0:
-            self.coef = np.zeros((0, y.shape[1]))
-            self.dual = factor.solve(y)
+        whitened, p = half[:, :t], basis.shape[1]
+        if p == 0:
+            self.coef = np.zeros((0, t))
+            self.dual = factor.half_solve(whitened, transpose=True)
             self.reduction = np.zeros((factor.n, 0))
             self._q, self._r = np.zeros((factor.n, 0)), np.zeros((0, 0))
             return
-        whitened = factor.half_solve(y)
-        q, r = qr(factor.half_solve(basis), mode="economic")
+        q, r = qr(half[:, t:], mode="economic")
         self.coef = np.asarray(solve_triangular(r, q.T @ whitened))
-        self.dual = factor.half_solve(whitened - q @ (q.T @ whitened), transpose=True)
-        self.reduction = factor.half_solve(q, transpose=True)
+        both = np.concatenate([whitened - q @ (q.T @ whitened), q], axis=1)
+        both = factor.half_solve(both, transpose=True)
+        self.dual, self.reduction = both[:, :t].copy(), both[:, t:].copy()
         self._q, self._r = q, r
         self._basis = np.asarray(np.linalg.qr(basis)[0])
+
+    def appended(
+        self, factor: CholeskyFactor, y: _Array, basis: _Array | None = None
+    ) -> GeneralisedLeastSquares:
+        """Return the solution with more rows.
+
+        Parameters
+        ----------
+        factor : CholeskyFactor
+            What ``append`` made of the factor of this solution.
+        y : array (n, t)
+            All targets, the old ones first.
+        basis : array (n, p), optional
+            All rows of the basis.
+
+        Returns
+        -------
+        GeneralisedLeastSquares
+            Equal to that of the larger matrix up to rounding.
+
+        Notes
+        -----
+        One pass over the factor, t + p products of a triangular matrix with a vector.
+        """
+        other = object.__new__(GeneralisedLeastSquares)
+        columns = np.zeros((factor.n, 0)) if basis is None else basis
+        half = factor.extend_half(self._half, np.concatenate([y, columns], axis=1))
+        other._settle(factor, y.shape[1], half, columns)
+        return other
 
     def logdet(self) -> float:
         """Return log det H'PH; 0 without a basis."""

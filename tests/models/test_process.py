@@ -1,6 +1,7 @@
 """Gaussian processes that grow, shrink and stay as they were."""
 
 import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -126,6 +127,31 @@ def test_append_and_forget_equal_refits(arrays, n_targets):
     model.forget(gone)
     left = np.delete(np.arange(50), gone)
     require_equal(model, GPR(**fixed).fit(X[left], y[left]), new)
+
+
+@pytest.mark.parametrize("calibration", ["scale", None])
+def test_appended_rows_settle_when_they_are_asked_for(arrays, calibration):
+    X, y, new = arrays
+    fixed = {"kernel": Gaussian(1.3), "alpha": 1e-2, "optimizer": None, "calibration": calibration}
+    model = GPR(**fixed).fit(X[:40], y[:40])
+    model.append(X[40:43], y[40:43], calibrate=False)
+    model.append(X[43:45], y[43:45], calibrate=False)
+    assert not {"loo_residuals_", "loo_std_", "amplitude_", "_posterior"} & set(vars(model))
+    other = GPR(**fixed).fit(X[:45], y[:45])
+    assert_allclose(model.predict(new), other.predict(new), rtol=1e-9)
+    copy = pickle.loads(pickle.dumps(model))
+    assert_allclose(copy.amplitude_, other.amplitude_, rtol=1e-9)
+    assert_allclose(model.loo_residuals_, other.loo_residuals_, rtol=1e-7, atol=1e-9)
+    if calibration is None:
+        for found, expected in zip(
+            model.predict(new, return_std=True), other.predict(new, return_std=True), strict=True
+        ):
+            assert_allclose(found, expected, rtol=1e-9)
+    # More rows than stand apart.
+    model.append(X[45:48], y[45:48], calibrate=False).append(X[48:], y[48:])
+    require_equal(model, GPR(**fixed).fit(X, y), new)
+    with pytest.raises(AttributeError, match="not fitted"):
+        _ = GPR().loo_std_
 
 
 @pytest.mark.parametrize(

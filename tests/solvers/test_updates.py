@@ -42,6 +42,32 @@ def test_append(problem, rng, inverted):
     assert_allclose(larger.kernel_matrix(np.diag(K)), K, rtol=1e-14)
 
 
+@pytest.mark.parametrize("inverted", [False, True])
+def test_append_a_few(problem, rng, inverted):
+    """So few rows that they stand apart from the factor."""
+    K, noise, y = problem
+    A = K + np.diag(noise)
+    factor = CholeskyFactor(K[:21, :21].copy(), noise[:21])
+    if inverted:
+        factor.invert()
+    basis = rng.normal(size=(23, 2))
+    first = GeneralisedLeastSquares(factor, y[:21], basis[:21])
+    middle = factor.append(K[21:22, :21], A[21:22, 21:22])
+    second = first.appended(middle, y[:22], basis[:22])
+    last = middle.append(K[22:, :22], A[22:, 22:])
+    third = second.appended(last, y, basis)
+    P = np.linalg.inv(A)
+    coef = np.linalg.solve(basis.T @ P @ basis, basis.T @ P @ y)
+    assert_allclose(third.coef, coef, rtol=1e-9)
+    assert_allclose(third.dual, P @ (y - basis @ coef), rtol=1e-8, atol=1e-10)
+    assert_allclose(third.loo()[1], GeneralisedLeastSquares(
+        CholeskyFactor(K.copy(), noise), y, basis).loo()[1], rtol=1e-9)  # fmt: skip
+    other = CholeskyFactor(K[:21, :21].copy(), noise[:21])
+    other = other.append(K[21:, :21], A[21:, 21:])
+    require_factor_of(other, A, rng)
+    assert_allclose(other.kernel_matrix(np.diag(K)), K, rtol=1e-14)
+
+
 @pytest.mark.parametrize("rows", [[0], [22], [5, 6, 11], [22, 0, 3], list(range(1, 23))])
 def test_forget(problem, rng, rows):
     K, noise, _ = problem
