@@ -1,0 +1,173 @@
+"""Errors by number of labels for every selection strategy, against random choice; and speed.
+
+A pool is all molecules but 1000 random ones, which test. Each strategy chooses from nothing, with
+the composition baseline, in a kernel whose width comes from distances in the pool; KRR then chooses
+its hyperparameters by leave-one-out errors at every budget. Random choice is drawn once per seed.
+Tables hold means over seeds of errors in kcal/mol and their ratios to random. ``--warm N`` labels N
+random molecules first and selects in the kernel of a model fitted to them.
+
+``--speed`` times large pools of random features (Gaussian kernel, 16 features) instead.
+"""
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+
+from kernchem import KRR, Structures
+from kernchem.descriptors import FCHL19, BagOfBonds, CoulombMatrix
+from kernchem.kernels import Gaussian
+from kernchem.sampling import BatchSelector
+from kernchem.sampling.strategy import STRATEGIES
+
+HARTREE = 627.509474
+DESCRIPTORS = {
+    "BoB": BagOfBonds,
+    "CM": CoulombMatrix,
+    "FCHL19": lambda: FCHL19(r_cut=4.0, a_cut=4.0),
+}
+MEASURES = ("mae", "rmse", "p95", "max")
+
+
+def load(name: str, folder: Path) -> tuple[Structures, np.ndarray]:
+    """Return molecules and energies in kcal/mol."""
+    with np.load(folder / {"qm7": "qm7.npz", "qm9": "qm9_subset.npz"}[name]) as data:
+        labels = data["e_pbe0"] if name == "qm7" else HARTREE * data["u0"]
+        known = np.isfinite(labels)
+        return Structures.from_arrays(data["Z"][known], data["R"][known]), labels[known]
+
+
+def errors(features: dict, rows: np.ndarray, test: np.ndarray) -> dict[str, float]:
+    """Fit to some molecules and return the errors on others."""
+    data, labels = features["data"], features["labels"]
+    model = KRR(descriptor=features["descriptor"]())
+    model.fit(data[rows], labels[rows])
+    found = np.abs(model.predict(data[test]) - labels[test])
+    return {
+        "mae": float(found.mean()),
+        "rmse": float(np.sqrt((found**2).mean())),
+        "p95": float(np.quantile(found, 0.95)),
+        "max": float(found.max()),
+    }
+
+
+def study(arguments: argparse.Namespace) -> None:
+    """Print tables of errors."""
+    data, labels = load(arguments.data, arguments.folder)
+    results = []
+    end = time.perf_counter() + arguments.limit
+    for name in arguments.descriptors:
+        given = {"data": data, "labels": labels, "descriptor": DESCRIPTORS[name]}
+        for seed in arguments.seeds:
+            order = np.random.default_rng(seed).permutation(len(data))
+            test, pool = order[:1000], order[1000:]
+            pool = pool[: arguments.pool]
+            start = np.zeros(0, dtype=int)
+            settings = {"descriptor": DESCRIPTORS[name](), "noise": arguments.noise}
+            if arguments.warm:
+                start = np.arange(arguments.warm)
+                model = KRR(descriptor=DESCRIPTORS[name]()).fit(
+                    data[pool[start]], labels[pool[start]]
+                )
+                settings = {"kernel": model, "noise": arguments.noise}
+            for strategy in arguments.strategies:
+                if time.perf_counter() > end:
+                    print(f"stopped after {arguments.limit} s, within seed {seed}")
+                    report(results, arguments)
+                    return
+                clock = time.perf_counter()
+                selector = BatchSelector(
+                    strategy, random_state=seed, rank=arguments.rank, **settings
+                )
+                selector.fit(data[pool], start)
+                picks = selector.select(max(arguments.budgets) - len(start))
+                seconds = time.perf_counter() - clock
+                chosen = np.concatenate([start, picks])
+                for budget in arguments.budgets:
+                    row = errors(given, pool[chosen[:budget]], test)
+                    results.append(
+                        row
+                        | {"descriptor": name, "seed": seed, "strategy": strategy}
+                        | {"budget": budget, "seconds": seconds}
+                    )
+        if arguments.json:
+            arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+    report(results, arguments)
+
+
+def report(results: list[dict], arguments: argparse.Namespace) -> None:
+    """Print means over the seeds that every strategy has."""
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+    for name in arguments.descriptors:
+        own = [row for row in results if row["descriptor"] == name]
+        seeds = set(arguments.seeds)
+        for strategy in arguments.strategies:
+            done = [row["seed"] for row in own if row["strategy"] == strategy]
+            seeds &= {s for s in done if done.count(s) == len(arguments.budgets)}
+        print(f"\n{arguments.data} {name}, {len(seeds)} seeds: ratio to random (random: kcal/mol)")
+        print(f"{'strategy':10}{'':6}" + "".join(f"{b:>9}" for b in arguments.budgets))
+        for strategy in arguments.strategies:
+            for measure in MEASURES:
+                cells = []
+                for budget in arguments.budgets:
+                    mean = {
+                        s: np.mean([
+                            row[measure] for row in own
+                            if row["strategy"] == s and row["budget"] == budget
+                            and row["seed"] in seeds
+                        ])
+                        for s in (strategy, "random")
+                    }  # fmt: skip
+                    value = mean[strategy]
+                    cells.append(value if strategy == "random" else value / mean["random"])
+                print(f"{strategy:10}{measure:6}" + "".join(f"{c:9.3f}" for c in cells))
+
+
+def speed(n_rows: int) -> None:
+    """Print the times of large pools."""
+    X = np.random.default_rng(0).normal(size=(n_rows, 16))
+    for strategy, rank in (("maxvar", None), ("ivr", 2000)):
+        clock = time.perf_counter()
+        selector = BatchSelector(strategy, kernel=Gaussian(4.0), rank=rank, noise=1e-4).fit(X)
+        fitted = time.perf_counter()
+        selector.select(1000)
+        done = time.perf_counter()
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"{strategy:8} {n_rows} rows, 1000 picks: preparation {fitted - clock:.1f} s, "
+              f"picks {done - fitted:.1f} s, peak {memory:.2f} GiB", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", choices=["qm7", "qm9"], default="qm7")
+    parser.add_argument("--folder", type=Path, help="folder that holds qm7.npz or qm9_subset.npz")
+    parser.add_argument("--descriptors", nargs="+", default=["BoB"], choices=DESCRIPTORS)
+    parser.add_argument("--strategies", nargs="+", default=sorted(STRATEGIES), choices=STRATEGIES)
+    parser.add_argument("--budgets", type=int, nargs="+", default=[50, 100, 200, 500, 1000, 2000])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--pool", type=int, default=None, help="molecules of the pool at most")
+    parser.add_argument("--rank", type=int, default=None)
+    parser.add_argument("--noise", type=float, default=None)
+    parser.add_argument("--warm", type=int, default=0, metavar="N")
+    parser.add_argument("--limit", type=float, default=1e9, metavar="SECONDS")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--rows", type=int, default=100_000)
+    arguments = parser.parse_args()
+    if arguments.speed:
+        speed(arguments.rows)
+        return
+    if "random" not in arguments.strategies:
+        arguments.strategies.append("random")
+    study(arguments)
+
+
+if __name__ == "__main__":
+    main()
