@@ -21,6 +21,8 @@ _Array = npt.NDArray[np.float64]
 
 #: Candidates with a smaller distance sqrt(2 - 2 k) from others are near-duplicates.
 _SEPARATION = 0.05
+#: Structures with atoms nearer than 0.1 angstrom are none, and differences need room, in angstrom.
+_CONTACT = 0.11
 #: Steps of one ascent, the first of them relative to the bound, and where it ends.
 _STEPS, _FIRST, _LEAST = 40, 0.2, 1e-3
 
@@ -44,7 +46,7 @@ class AdversarialSampler:
     n_starts : int, default 5
         Random starts from each reference.
     min_distance : float, default 0.7
-        Shortest distance between atoms of structures, in angstrom.
+        Shortest distance between atoms of structures, in angstrom, above 0.11.
     random_state : int, RandomState or None, default 0
         Seed of the starts.
 
@@ -96,10 +98,10 @@ class AdversarialSampler:
         for name, value, least in (
             ("temperature", temperature, 0.0),
             ("max_displacement", max_displacement, 0.0),
-            ("min_distance", min_distance, -1e-300),
+            ("min_distance", min_distance, _CONTACT),
         ):
             if not (isinstance(value, int | float | np.number) and least < value < np.inf):
-                raise SettingError(f"{name}={value!r}; use a positive number")
+                raise SettingError(f"{name}={value!r}; use a number above {least}")
         if not is_whole(n_starts, 1):
             raise SettingError(f"n_starts={n_starts!r}; use 1, 2, 3, ...")
         self.model, self.temperature = model, float(temperature)

@@ -45,8 +45,7 @@ def require_smooth(model: Any) -> None:
     if isinstance(model._training.features, Environments):
         raise SettingError("features of atoms have no derivatives here; use those of molecules")
     if isinstance(descriptor, BagOfBonds) or (
-        isinstance(descriptor, CoulombMatrix)
-        and getattr(descriptor, "permutation", "") not in ("none", "unsorted", None)
+        isinstance(descriptor, CoulombMatrix) and descriptor.permutation != "none"
     ):
         warnings.warn(
             f"{type(descriptor).__name__} sorts its features: the variance has kinks where two of "
@@ -131,12 +130,13 @@ class Landscape:
         if not self.structured:
             return x
         one = self.reference[0]
-        state = {}
+        state: dict[str, Any] = {}
         if one.charge is not None:
             state["charge"] = [one.charge] * len(x)
         if one.multiplicity is not None:
             state["multiplicity"] = [one.multiplicity] * len(x)
-        return Structures.from_arrays([one.numbers] * len(x), x.reshape(len(x), -1, 3), **state)
+        positions = x.reshape(len(x), -1, 3)
+        return Structures.from_arrays([one.numbers] * len(x), positions, **state)
 
     def features(self, x: _Array) -> _Array:
         """Return features (m, n_features) of coordinates (m, n_coordinates)."""
