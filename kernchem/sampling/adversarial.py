@@ -40,7 +40,7 @@ class AdversarialSampler:
         Fitted to one target with a ``Gaussian`` kernel or ``Matern`` of smoothness 3/2 or 5/2, on
         arrays or on structures with a descriptor of whole molecules.
     temperature : float, default 1.0
-        kT, in the unit of the labels.
+        Temperature kT, in the unit of the labels.
     max_displacement : float, default 0.3
         Largest displacement of any atom, in angstrom; of points, in the unit of the features.
     n_starts : int, default 5
