@@ -16,8 +16,9 @@ _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
 
 #: Prior variance of what the composition explains, in units of that of the kernel, where the
-#: labels do not determine it: energies of atoms are hundreds of times what is learnt beside them.
-_COMPOSITION_VARIANCE = 1e4
+#: labels do not determine it. Much more loses digits: sums of squared covariances start with its
+#: square, and what is left after some picks is subtracted from them.
+_COMPOSITION_VARIANCE = 1e2
 #: Directions of the composition below this fraction of the largest one are not determined.
 _RANK = 1e-8
 #: Rows among which the next pivots are looked for, and the most that are taken at a time.

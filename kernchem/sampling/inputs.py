@@ -28,6 +28,9 @@ _Rows = npt.NDArray[np.int64]
 #: Length scale where there are no labels to choose one by, in units of the one that suits the
 #: median distance. Those that labels choose are rather larger than smaller.
 _WIDTH = 4.0
+#: Noise relative to the mean variance where neither a model nor the user says it. With less, rows
+#: far from all others look as if they told as much as those in the midst of them.
+_NOISE = 1e-3
 
 
 @dataclass
@@ -86,7 +89,7 @@ def gather(
         return _of_model(model, pool, targets, labelled, noise)
     settings = KRR(kernel, descriptor=descriptor, composition=composition)
     settings._check_settings()
-    relative = 1e-6 if noise is None else noise
+    relative = _NOISE if noise is None else noise
     if settings._precomputed:
         K = np.asarray(pool, dtype=np.float64)
         if K.ndim != 2 or K.shape[0] != K.shape[1] or targets is not None or labelled is not None:

@@ -32,6 +32,7 @@ class _Whole:
     def __init__(self, problem: Problem) -> None:
         rows = slice(0, problem.n_rows)
         self.V, self.weights = problem.covariance.block(rows, rows), problem.weights
+        self.noise = np.full(problem.n_rows, problem.noise)
         self._u = np.zeros((problem.n_rows, 16))
         self._n = 0
 
@@ -59,11 +60,17 @@ class _Whole:
 
 
 class _LowRank:
-    """The covariance as a product of features, V = Phi S Phi' with S = 1 - Z Z'."""
+    """The covariance as a product of features, V = Phi S Phi' with S = 1 - Z Z'.
+
+    What the features leave of a row's variance is noise of its label: without it a row whose
+    variance they hardly have would be believed to tell all of it.
+    """
 
     def __init__(self, problem: Problem, rank: int) -> None:
         rank = min(rank, problem.n_rows)
-        phi = PivotedCholesky(problem.covariance, capacity=rank).run(rank)
+        cholesky = PivotedCholesky(problem.covariance, capacity=rank)
+        phi = cholesky.run(rank)
+        self.noise = problem.noise + cholesky.residual
         single = problem.n_rows > _SINGLE
         self.phi: Any = phi.astype(np.float32) if single else phi
         self.gram = np.zeros((phi.shape[1], phi.shape[1]))
@@ -139,19 +146,21 @@ class IntegratedVariance(Strategy):
 
     def _gains(self) -> _Array:
         """Return the gain of each unit."""
-        out, start, noise = np.zeros(len(self._sizes)), 0, self.problem.noise
+        out, start = np.zeros(len(self._sizes)), 0
+        noise = self._engine.noise[self._left]
         for size in np.unique(self._sizes):
             units = self._order[self._sizes == size]
             stop = start + len(units) * size**2
             D = self._d[start:stop].reshape(-1, size, size)
             S = self._s[start:stop].reshape(-1, size, size)
+            own = noise[start:stop].reshape(-1, size, size)
             start = stop
             if size == 1:
-                d = np.maximum(D[:, 0, 0], 0.0) + noise
+                d = np.maximum(D[:, 0, 0], 0.0) + own[:, 0, 0]
                 out[units] = np.maximum(S[:, 0, 0], 0.0) / np.maximum(d, 1e-300)
                 continue
-            least = max(noise, self._same)
-            out[units] = np.einsum("kii->k", np.linalg.solve(D + least * np.eye(size), S))
+            added = np.maximum(own, self._same) * np.eye(size)
+            out[units] = np.einsum("kii->k", np.linalg.solve(D + added, S))
         return out
 
     def _best(self) -> tuple[int, float, _Array]:
@@ -174,18 +183,17 @@ class IntegratedVariance(Strategy):
         self._ahead -= 1
         if self._planned:
             return self._planned.popleft()[2]
-        noise = self.problem.noise
         for row in self.problem.units[unit]:
             if self._variance[row] <= self._same:
                 continue
             before = self._variance[row]
-            u, t = self._engine.step(int(row), noise)
+            u, t = self._engine.step(int(row), self._engine.noise[row])
             self._apply(int(row), before, u, t)
         return self._trace
 
     def _apply(self, row: int, before: float, u: _Array, t: _Array) -> None:
         weights, n_pool = self.problem.weights, self.problem.n_pool
-        column = u * np.sqrt(max(before, 0.0) + self.problem.noise)
+        column = u * np.sqrt(max(before, 0.0) + self._engine.noise[row])
         same = self._variance + self._variance[row] - 2.0 * column <= self._same
         self.free[same[:n_pool]] = False
         c = float(weights @ u**2)
@@ -200,11 +208,12 @@ class IntegratedVariance(Strategy):
 
         Every row is looked at afterwards, by one product of matrices for all picks.
         """
-        problem, engine, noise = self.problem, self._engine, self.problem.noise
+        problem, engine = self.problem, self._engine
         units = np.array([rows[0] for rows in problem.units])
         size = min(_CANDIDATES, len(scores))
         chosen = np.sort(np.argpartition(-scores, size - 1)[:size])
         rows, costs = units[chosen], problem.costs[chosen]
+        noise = engine.noise[rows]
         phi = engine.phi[rows].astype(np.float64)
         d, s = self._variance[rows].copy(), np.empty(size)
         place = np.empty(problem.n_rows, dtype=np.int64)
@@ -219,9 +228,9 @@ class IntegratedVariance(Strategy):
             k = int(np.argmax(local))
             if not np.isfinite(local[k]) or local[k] <= 0.0:
                 break
-            z, y = engine.directions(int(rows[k]), noise)
+            z, y = engine.directions(int(rows[k]), noise[k])
             u, t = phi @ z, phi @ y
-            column = u * np.sqrt(max(d[k], 0.0) + noise)
+            column = u * np.sqrt(max(d[k], 0.0) + noise[k])
             usable[d + d[k] - 2.0 * column <= self._same] = False
             usable &= d > self._same
             usable[k] = False

@@ -53,7 +53,7 @@ class BatchSelector(BaseEstimator):
         Turns structures into features.
     noise : float or None, default None
         Variance of the noise of labels relative to the mean variance of the kernel, dimensionless;
-        None is that of the model, or 1e-6.
+        None is that of the model, or 1e-3.
     composition : bool or "auto", default "auto"
         Whether element counts are fitted beside the kernel; "auto" does with structures. The
         model decides where one is given.

@@ -255,3 +255,11 @@ def test_looking_ahead_changes_nothing(n_labelled):
 def test_errors(settings, options):
     with pytest.raises(SettingError):
         BatchSelector(**settings).fit(points(), **options)
+
+
+def test_rounding_does_not_choose_where_the_composition_is_open():
+    data = datasets.load_qm_small()[:120]
+    options = {"descriptor": CoulombMatrix(), "kernel": "laplacian"}
+    n = size(80, 20)
+    whole = BatchSelector(**options).fit(data).select(n)
+    assert BatchSelector(**options, rank=120).fit(data).select(n).tolist() == whole.tolist()
