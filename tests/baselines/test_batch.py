@@ -169,6 +169,9 @@ def test_a_removed_cache_is_made_again(log, tmp_path):
 
 
 SCRIPT = """
+import signal
+# What runs in the background of a shell ignores interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import sys
 sys.path[:0] = sys.argv[4:]
 from fake_baseline import Fake
