@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from kernchem.datasets import load_qm_small
-from kernchem.descriptors import BagOfBonds, CoulombMatrix, EncodedBonds
+from kernchem.descriptors import BagOfBonds, CoulombMatrix, EncodedBonds, OverlapEigenvalues
 from kernchem.environments import Environments
 from kernchem.errors import (
     CompositionError,
@@ -40,7 +40,7 @@ from kernchem.errors import (
     StructureError,
     UnknownElementError,
 )
-from kernchem.kernels import BestMatch, Constant, Gaussian, Laplacian, REMatch
+from kernchem.kernels import AtomSum, BestMatch, Constant, Gaussian, Laplacian, REMatch
 from kernchem.kernels.declarations import indefinite_cause
 from kernchem.models import KRR, tuning
 from kernchem.models.joint import JointKernel
@@ -749,3 +749,33 @@ def test_labels_that_are_no_numbers_are_refused(y, match):
         KRR(**FIXED).fit(np.eye(4), y)
     with pytest.raises(LabelError, match="sample_weight"):
         KRR(**FIXED).fit(np.eye(4), np.ones(4), sample_weight=["a"] * 4)
+
+
+def leave_one_out(K, alpha, counts, y):
+    """Mean absolute leave-one-out error by the dense inverse, element counts refitted."""
+    P = np.linalg.inv(K + alpha * np.mean(np.diag(K)) * np.eye(len(K)))
+    Q = P - P @ counts @ np.linalg.solve(counts.T @ P @ counts, counts.T @ P)
+    return np.abs(Q @ y / np.diag(Q)).mean()
+
+
+def test_regulariser_of_a_kernel_between_structures_is_that_of_all_molecules(monkeypatch):
+    monkeypatch.setattr(tuning, "_COARSE_ROWS", 15)
+    monkeypatch.setattr(tuning, "_FINE_ROWS_STRUCTURES", 15)
+    data = load_qm_small()
+    data = data[
+        [k for k, s in enumerate(data) if set(s.numbers) == {1, 6, 8} and len(s.numbers) < 12]
+    ][:40]
+    y = data["atomization_energy"]
+    atoms = OverlapEigenvalues("s", r_cut=3.0)
+    settings = {"descriptor": atoms, "optimizer": None}
+    model = KRR(AtomSum(Gaussian(0.5)), **settings).fit(data, y)
+    assert {trial.n_rows for trial in model.trials_} == {15, 40}
+    counts = np.array([[(s.numbers == z).sum() for z in (1, 6, 8)] for s in data], dtype=float)
+    K = AtomSum(Gaussian(0.5))(atoms.fit(data).transform(data))
+    # The search ends where neither half a decade more nor less is better by a thousandth.
+    here = leave_one_out(K, model.alpha_, counts, y)
+    for factor in (10.0**0.5, 10.0**-0.5):
+        assert here <= leave_one_out(K, factor * model.alpha_, counts, y) * (1.0 + 2e-3)
+    monkeypatch.setattr(tuning, "_FINE_ROWS", 39)
+    few = KRR(AtomSum(Gaussian(0.5)), **settings).fit(data, y)
+    assert {trial.n_rows for trial in few.trials_} == {15}
