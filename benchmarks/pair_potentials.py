@@ -64,7 +64,9 @@ def held(baselines: list) -> list:
     return out
 
 
-def fitted(name: str, found: list, slopes: np.ndarray, train: Structures, test: Structures):  # noqa: ANN201
+def fitted(
+    name: str, found: list, slopes: np.ndarray, train: Structures, test: Structures
+) -> tuple[KRR, float, float]:
     """Return a model of what baselines leave, and its two errors."""
     model = KRR(descriptor=MODELS[name]())
     model.fit(train, train["label"] - energies(found, train) @ slopes)

@@ -21,7 +21,7 @@ from kernchem import KRR, Structures
 from kernchem.descriptors import FCHL19, BagOfBonds, CoulombMatrix
 from kernchem.kernels import Gaussian
 from kernchem.sampling import BatchSelector
-from kernchem.sampling.strategy import STRATEGIES
+from kernchem.sampling.strategies import STRATEGIES
 
 HARTREE = 627.509474
 DESCRIPTORS = {

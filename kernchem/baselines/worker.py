@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from kernchem.baselines.records import Job, Record
@@ -63,7 +64,7 @@ class Worker:
     """
 
     def __init__(self, session: bytes) -> None:
-        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100
+        path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM],
             stdin=subprocess.PIPE,

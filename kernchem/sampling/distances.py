@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernchem.sampling.strategy import Strategy, nearly_same, register
+from kernchem.sampling.strategy import Strategy, nearly_same
 
 __all__ = ["FarthestPoint", "KMeansPlusPlus", "LargestCluster"]
 
@@ -64,14 +64,12 @@ class DistanceStrategy(Strategy):
         return float(self.squared.sum())
 
 
-@register
 class FarthestPoint(DistanceStrategy):
     """The row that is farthest from all labelled and chosen ones."""
 
     name = "fps"
 
 
-@register
 class KMeansPlusPlus(DistanceStrategy):
     """A random row, with a probability proportional to the squared distance to the nearest one."""
 
@@ -90,7 +88,6 @@ class KMeansPlusPlus(DistanceStrategy):
         return unit, float(scores[unit])
 
 
-@register
 class LargestCluster(DistanceStrategy):
     """The farthest row of the cluster with the largest weighted sum of squared distances.
 

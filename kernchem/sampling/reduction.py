@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem.sampling.covariance import PivotedCholesky
-from kernchem.sampling.strategy import Problem, Strategy, nearly_same, register
+from kernchem.sampling.strategy import Problem, Strategy, nearly_same
 
 __all__ = ["IntegratedVariance"]
 
@@ -111,7 +111,6 @@ class _LowRank:
         return u, t
 
 
-@register
 class IntegratedVariance(Strategy):
     r"""The rows that most reduce the weighted sum of the posterior variances of the targets.
 

@@ -12,9 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from kernchem._validation import check_weights, is_positive, is_whole, short
 from kernchem.errors import SettingError
-from kernchem.sampling import distances, reduction, variance  # noqa: F401
 from kernchem.sampling.inputs import fitted_model, gather, is_index, reduced
-from kernchem.sampling.strategy import STRATEGIES, Problem, Strategy
+from kernchem.sampling.strategies import STRATEGIES
+from kernchem.sampling.strategy import Problem, Strategy
 
 __all__ = ["BatchSelector"]
 

@@ -1,4 +1,4 @@
-"""What selection strategies share, and their register."""
+"""What selection strategies share."""
 
 from __future__ import annotations
 
@@ -12,19 +12,10 @@ import numpy.typing as npt
 
 from kernchem.sampling.covariance import SAME, Covariance, RowKernel
 
-__all__ = ["STRATEGIES", "Problem", "RandomChoice", "Strategy", "register"]
+__all__ = ["Problem", "RandomChoice", "Strategy"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
-
-#: Name to class of each strategy.
-STRATEGIES: dict[str, type[Strategy]] = {}
-
-
-def register(cls: type[Strategy]) -> type[Strategy]:
-    """Enter a strategy under its name."""
-    STRATEGIES[cls.name] = cls
-    return cls
 
 
 @dataclass
@@ -113,6 +104,7 @@ class Strategy(ABC):
     def _init(self) -> None:
         """Set up the state that the labels leave."""
 
+    # Most strategies have nothing to prepare.
     def _continue(self, n: int) -> None:  # noqa: B027
         """Prepare for up to n further picks."""
 
@@ -153,7 +145,6 @@ class Strategy(ABC):
         return np.where(self.open_units(), values / self.problem.costs, -np.inf)
 
 
-@register
 class RandomChoice(Strategy):
     """Units in random order."""
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.sparse.linalg import eigsh
 
 from kernchem.sampling.covariance import PivotedCholesky
-from kernchem.sampling.strategy import Strategy, nearly_same, register
+from kernchem.sampling.strategy import Strategy, nearly_same
 
 __all__ = ["CUR", "DOptimal", "MaximumVariance"]
 
@@ -23,7 +23,6 @@ _COMPONENTS = 200
 _RIDGE = 1e-6
 
 
-@register
 class MaximumVariance(Strategy):
     """The row of the largest posterior variance: partial pivoted Cholesky."""
 
@@ -94,7 +93,6 @@ class FeatureStrategy(Strategy):
         return PivotedCholesky(self.problem.covariance, capacity=rank).run(rank)
 
 
-@register
 class DOptimal(FeatureStrategy):
     """The row that most increases the determinant of the information on leading components.
 
@@ -127,7 +125,6 @@ class DOptimal(FeatureStrategy):
         return float(np.maximum(self._leverage, 0.0).sum())
 
 
-@register
 class CUR(FeatureStrategy):
     """The row of the largest leverage on the first principal component of what is left.
 

@@ -1,7 +1,5 @@
 """ASE's calculators as baselines."""
 
-import os
-
 import numpy as np
 import pytest
 from ase import Atoms
@@ -20,7 +18,7 @@ EV = mol / kcal
 class Moody(Calculator):
     """Fails every other time; tells what it was given."""
 
-    implemented_properties = ["energy", "charges", "dipole"]  # noqa: RUF012
+    implemented_properties = ("energy", "charges", "dipole")
     made = 0
 
     def __init__(self):
@@ -80,7 +78,7 @@ def test_a_cache_needs_a_name(tmp_path):
         ASECalculator(LennardJones, cache=tmp_path).compute([Atoms("Ar")])
     structures = [Atoms("Ar2", [[0, 0, 0], [0, 0, 1.0]])]
     kept = ASECalculator(LennardJones, name="lj", cache=tmp_path, n_jobs=1).compute(structures)
-    assert os.listdir(tmp_path)  # noqa: PTH208
+    assert any(tmp_path.iterdir())
     other = ASECalculator(Moody, name="lj", cache=tmp_path, n_jobs=1).compute(structures)
     assert other.energies == kept.energies
     new = ASECalculator(Moody, name="moody", cache=tmp_path, n_jobs=1).compute(structures)

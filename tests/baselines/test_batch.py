@@ -236,8 +236,7 @@ def test_interrupted_and_resumed(log, tmp_path):
 
 def test_lambdas_go_to_workers():
     jobs = [Job(np.array([k]), np.zeros((1, 3))) for k in range(1, 5)]
-    session = lambda: lambda job: Record(float(job.numbers[0]))  # noqa: E731
-    found = dict(run_batch(session, jobs, 2))
+    found = dict(run_batch(lambda: lambda job: Record(float(job.numbers[0])), jobs, 2))
     assert {k: value.energy for k, value in found.items()} == {0: 1.0, 1: 2.0, 2: 3.0, 3: 4.0}
 
 

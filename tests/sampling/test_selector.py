@@ -10,7 +10,7 @@ from kernchem.errors import SettingError
 from kernchem.kernels import Gaussian, Laplacian
 from kernchem.models.composition import CompositionSpace
 from kernchem.sampling import BatchSelector
-from kernchem.sampling.strategy import STRATEGIES
+from kernchem.sampling.strategies import STRATEGIES
 
 NOISE = 1e-3
 
