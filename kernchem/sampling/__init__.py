@@ -1,6 +1,15 @@
 """Which samples to label next."""
 
+from kernchem.sampling.active_stop import Budget, Patience, ProjectedGain, StopRule, TargetError
 from kernchem.sampling.adversarial import AdversarialSampler
 from kernchem.sampling.selector import BatchSelector
 
-__all__ = ["AdversarialSampler", "BatchSelector"]
+__all__ = [
+    "AdversarialSampler",
+    "BatchSelector",
+    "Budget",
+    "Patience",
+    "ProjectedGain",
+    "StopRule",
+    "TargetError",
+]

@@ -1,0 +1,157 @@
+"""The folder of a campaign: a journal that survives any kill, and who writes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import kernchem
+from kernchem.errors import ResumeError
+
+__all__ = ["Journal", "write_atomically"]
+
+Record = dict[str, Any]
+
+_RUN, _JOURNAL, _LOCK = "campaign.json", "journal.jsonl", "lock"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then give it that name."""
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Journal:
+    """Records of a campaign, one per line, each with a checksum.
+
+    A record is on the disk when :meth:`append` returns. What a kill has cut is the last line; it
+    is removed when the journal is opened again.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if absent.
+    settings : dict
+        What tells this campaign from others, as JSON knows it.
+
+    Attributes
+    ----------
+    records : list of dict
+        All that is known.
+
+    Raises
+    ------
+    ResumeError
+        If the folder holds another campaign, or one that is damaged.
+    """
+
+    def __init__(self, folder: Path, settings: Record) -> None:
+        self._path = folder / _JOURNAL
+        folder.mkdir(parents=True, exist_ok=True)
+        _check(folder, settings)
+        self.records, end = _sound(self._path)
+        if self._path.exists() and self._path.stat().st_size > end:
+            os.truncate(self._path, end)
+
+    @staticmethod
+    @contextmanager
+    def locked(folder: Path) -> Iterator[None]:
+        """Keep other processes out of a folder; the system frees it when this one dies."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / _LOCK).open("a") as file:
+            try:
+                _lock(file)
+            except OSError:
+                raise ResumeError(
+                    f"{folder}: another process works in this folder; wait until it ends, or name "
+                    "another folder"
+                ) from None
+            yield
+
+    def append(self, record: Record) -> None:
+        """Store a record for good."""
+        text = json.dumps(record, allow_nan=False).encode()
+        with self._path.open("ab") as file:
+            file.write(b"%08x %s\n" % (zlib.crc32(text), text))
+            file.flush()
+            os.fsync(file.fileno())
+        self.records.append(record)
+
+
+def _sound(path: Path) -> tuple[list[Record], int]:
+    """Return the records of a journal and the byte behind the last of them."""
+    if not path.exists():
+        return [], 0
+    lines = path.read_bytes().splitlines(keepends=True)
+    records, end = [], 0
+    for number, line in enumerate(lines, 1):
+        record = _record(line)
+        if record is None:
+            if number < len(lines):
+                raise ResumeError(
+                    f"{path}, line {number} is damaged, so the campaign cannot go on; restore the "
+                    "file from a copy, or name another folder"
+                )
+            break
+        records.append(record)
+        end += len(line)
+    return records, end
+
+
+def _record(line: bytes) -> Record | None:
+    """Return the record of a line, None if it is cut or damaged."""
+    checksum, text = line[:8], line[9:-1]
+    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
+        return None
+    return dict(json.loads(text))
+
+
+def _check(folder: Path, settings: Record) -> None:
+    """Write down what the campaign is, or compare it with what is there."""
+    path, cure = folder / _RUN, "name another folder, or give what it was started with"
+    now = json.loads(json.dumps(settings))
+    if not path.exists():
+        if (folder / _JOURNAL).exists():
+            raise ResumeError(f"{folder}: {_JOURNAL} lies there without {_RUN}; {cure}")
+        content = {"settings": now, "kernchem": kernchem.__version__}
+        text = json.dumps(content, indent=1) + "\n"
+        write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+        return
+    try:
+        was = json.loads(path.read_text("utf-8"))["settings"]
+        names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ResumeError(f"{path} is damaged, so the campaign cannot go on; {cure}") from None
+    if names:
+        told = "; ".join(_difference(name, was.get(name), now.get(name)) for name in names)
+        raise ResumeError(f"{folder} holds another campaign: {told}; {cure}")
+
+
+def _difference(name: str, was: Any, now: Any) -> str:
+    if name == "pool":
+        return "the structures of the pool are not the same"
+    return f"{name} was {was} and is now {now}"
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: IO[str]) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: IO[str]) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
