@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernchem._files import write_atomically
 from kernchem.benchmark.protocol import ERROR_BARS, METRICS, Record
-from kernchem.benchmark.run_folder import to_json, write_atomically
+from kernchem.benchmark.run_folder import to_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,17 +7,17 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import kernchem
+from kernchem._files import write_atomically
 from kernchem.benchmark.protocol import Record
 from kernchem.errors import ResumeError
 
-__all__ = ["RunFolder", "provenance", "write_atomically"]
+__all__ = ["RunFolder", "provenance", "to_json"]
 
 _RUN, _RECORDS = "run.json", "records.jsonl"
 #: All that a run writes; ``overwrite`` removes these and nothing else.
@@ -51,16 +51,6 @@ def provenance() -> dict[str, Any]:
             "cores": os.cpu_count(),
         },
     }
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then give it that name."""
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def to_json(value: Any) -> str:

@@ -91,7 +91,7 @@ def baseline(
     gfn1 and gfn2 need pip install "kernchem[xtb]"; am1, pm6 and pm7 need pip install
     "kernchem[mopac]".
     """
-    from kernchem.benchmark.run_folder import write_atomically
+    from kernchem._files import write_atomically
 
     if output.suffix.lower() not in _SUFFIXES:
         raise SettingError(f"--output {output}: use a name that ends with {', '.join(_SUFFIXES)}")

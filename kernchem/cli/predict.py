@@ -96,7 +96,7 @@ def predict(
     A model with error bars (kernchem train --model gpr) also gives the standard deviation of each
     label and an interval that holds it, as PROPERTY_std, PROPERTY_lower and PROPERTY_upper.
     """
-    from kernchem.benchmark.run_folder import write_atomically
+    from kernchem._files import write_atomically
 
     if not is_whole(batch, 1):
         raise SettingError(f"--batch {batch} is no whole number from 1 on")
@@ -206,7 +206,7 @@ class _Run:
 
     def plot(self, path: Path) -> None:
         """Write the figure of predictions over references."""
-        from kernchem.benchmark.run_folder import write_atomically
+        from kernchem._files import write_atomically
 
         pieces = [] if self._points is None else self._points.pieces()
         if self._target is None or not pieces:

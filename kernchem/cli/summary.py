@@ -59,7 +59,7 @@ class Summary:
 
     def plot(self, path: Path) -> None:
         """Write the leave-one-out predictions over the labels."""
-        from kernchem.benchmark.run_folder import write_atomically
+        from kernchem._files import write_atomically
 
         labels, sample = self._sample.labels, self._sample
         title = f"leave-one-out, {len(labels)} molecules: MAE {self._errors().mae:.3g}"

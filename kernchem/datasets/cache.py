@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from kernchem._files import try_lock
 from kernchem.errors import DatasetError
 
 __all__ = ["data_home", "locked", "make_folder", "progress_bar", "write_atomically"]
@@ -68,29 +69,12 @@ def locked(path: Path) -> Iterator[None]:
     """
     with path.with_name(f".{path.name}.lock").open("wb") as file:
         told = False
-        while not _try_lock(file):
+        while not try_lock(file):
             if not told and sys.stderr.isatty():
                 sys.stderr.write(f"waiting for another process that fetches {path.name}\n")
             told = True
             time.sleep(_POLL)
         yield
-
-
-def _try_lock(file: BinaryIO) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
 
 
 @contextmanager

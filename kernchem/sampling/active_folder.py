@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import kernchem
+from kernchem._files import try_lock, write_atomically
 from kernchem.errors import ResumeError
 
-__all__ = ["Journal", "write_atomically"]
+__all__ = ["Journal"]
 
 Record = dict[str, Any]
 
 _RUN, _JOURNAL, _LOCK = "campaign.json", "journal.jsonl", "lock"
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then give it that name."""
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Journal:
@@ -69,13 +59,11 @@ class Journal:
         """Keep other processes out of a folder; the system frees it when this one dies."""
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _LOCK).open("a") as file:
-            try:
-                _lock(file)
-            except OSError:
+            if not try_lock(file):
                 raise ResumeError(
                     f"{folder}: another process works in this folder; wait until it ends, or name "
                     "another folder"
-                ) from None
+                )
             yield
 
     def append(self, record: Record) -> None:
@@ -141,17 +129,3 @@ def _difference(name: str, was: Any, now: Any) -> str:
     if name == "pool":
         return "the structures of the pool are not the same"
     return f"{name} was {was} and is now {now}"
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: IO[str]) -> None:
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(file: IO[str]) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kernchem._files import write_atomically
 from kernchem._validation import short
 from kernchem.baselines import ASECalculator, Baseline
 from kernchem.errors import FileFormatError, PropertyError, SettingError, StructureError
 from kernchem.models.baseline_columns import ComputedSource, PropertySource, sources_of
-from kernchem.sampling.active_folder import write_atomically
 from kernchem.structures import Structures
 
 __all__ = ["INDEX", "Answer", "Oracle", "make_oracle", "read_answers", "write_questions"]
