@@ -158,6 +158,7 @@ class BatchSelector(BaseEstimator):
         pool: Any,
         labelled: Any = None,
         *,
+        excluded: Any = None,
         groups: Any = None,
         costs: Any = None,
         weights: Any = None,
@@ -172,9 +173,12 @@ class BatchSelector(BaseEstimator):
         labelled : array of int, or samples, optional
             Rows of the pool that have labels, or samples that are not in it. Neither they nor
             copies of them are chosen.
+        excluded : array of int, optional
+            Rows of the pool that have no label and get none, such as failures. They and copies of
+            them are not chosen, but count as targets.
         groups : array (n,), optional
             Rows of one group, such as a trajectory, are chosen together and count as one pick; a
-            group with a labelled row is not chosen.
+            group with a labelled or excluded row is not chosen.
         costs : array (n,), optional
             Cost of the label of each row, above zero; gains are divided by it, that of a group by
             the sum over its rows.
@@ -209,6 +213,9 @@ class BatchSelector(BaseEstimator):
         if is_index(labelled):
             rows = np.unique(_checked_rows("labelled", labelled, n_pool))
             levels = given.noise
+        barred = np.zeros(0, dtype=np.int64)
+        if excluded is not None:
+            barred = _checked_rows("excluded", excluded, n_pool)
         aims = np.arange(n_pool)
         if targets is not None:
             named = is_index(targets)
@@ -221,7 +228,7 @@ class BatchSelector(BaseEstimator):
         spread = np.bincount(aims, shares / shares.mean(), minlength=n_rows).astype(np.float64)
         units = _units(groups, n_pool)
         problem = Problem(
-            given.kernel, n_pool, n_rows, rows, levels, given.noise, reduced(given.basis),
+            given.kernel, n_pool, n_rows, rows, barred, levels, given.noise, reduced(given.basis),
             spread, given.alike, units, _costs(costs, units, n_pool), self.rank,
             np.random.default_rng(check_random_state(self.random_state).randint(2**31)),
         )  # fmt: skip
@@ -229,6 +236,12 @@ class BatchSelector(BaseEstimator):
         self.selected_ = np.zeros(0, dtype=np.int64)
         self.gain_, self.residual_trace_ = np.zeros(0), np.zeros(0)
         return self
+
+    @property
+    def n_left_(self) -> int:
+        """Number of picks that are left: rows or groups, neither labelled nor copies of such."""
+        check_is_fitted(self, "selected_")
+        return int(self._state.open_units().sum()) + len(getattr(self._state, "_planned", ()))
 
     def select(self, n: int) -> _Rows:
         """Choose further samples.
@@ -253,9 +266,8 @@ class BatchSelector(BaseEstimator):
         if not is_whole(n, 1):
             raise SettingError(f"n={n!r}; use a whole number from 1 on")
         state = self._state
-        left = int(state.open_units().sum())
-        planned = len(getattr(state, "_planned", ()))
-        if n > left + planned:
+        left = self.n_left_
+        if n > left:
             raise SettingError(f"n={n}, and only {left} are left to choose from; use fewer")
         picks: list[_Rows] = []
         gains: list[float] = []

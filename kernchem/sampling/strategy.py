@@ -32,6 +32,8 @@ class Problem:
         Rows of the pool, and those with the targets.
     labelled : array of int
         Labelled rows.
+    excluded : array of int
+        Rows of the pool that are not chosen, though they have no label.
     labelled_noise : float or array
         Noise of their labels, in units of the kernel.
     noise : float
@@ -56,6 +58,7 @@ class Problem:
     n_pool: int
     n_rows: int
     labelled: _Rows
+    excluded: _Rows
     labelled_noise: Any
     noise: float
     basis: _Array | None
@@ -88,14 +91,14 @@ class Strategy(ABC):
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        pool = problem.alike[: problem.n_pool]
+        pool, closed = problem.alike[: problem.n_pool], [*problem.labelled, *problem.excluded]
         #: Rows of the pool that are neither labelled, nor chosen, nor copies of such rows.
-        self.free = ~np.isin(pool, problem.alike[problem.labelled])
+        self.free = ~np.isin(pool, problem.alike[np.array(closed, dtype=np.int64)])
         n_units = len(problem.units)
         self._unit_of = np.empty(problem.n_pool, dtype=np.int64)
         for number, rows in enumerate(problem.units):
             self._unit_of[rows] = number
-        touched = problem.labelled[problem.labelled < problem.n_pool]
+        touched = [row for row in closed if row < problem.n_pool]
         self._open = np.ones(n_units, dtype=bool)
         self._open[self._unit_of[touched]] = False
         self._init()

@@ -225,6 +225,16 @@ class TestContract:
         assert (picks // 3 == picks[:, :1] // 3).all()
         assert not (picks < 3).any()
 
+    def test_excluded_rows_and_their_copies_stay(self, strategy):
+        X = np.random.default_rng(3).normal(size=(12, 2))
+        X[7] = X[2]
+        selector = BatchSelector(strategy, kernel=Gaussian(1.0), noise=1e-3)
+        selector.fit(X, [0], excluded=[2, 5])
+        assert selector.n_left_ == 8
+        assert set(selector.select(8)) == set(range(12)) - {0, 2, 5, 7}
+        grouped = selector.fit(X, excluded=[2], groups=[0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5])
+        assert grouped.n_left_ == 5
+
     def test_too_many(self, strategy):
         with pytest.raises(SettingError, match="n=60"):
             BatchSelector(strategy).fit(points(), [0]).select(60)
