@@ -14,6 +14,7 @@ __all__ = [
     "LayoutError",
     "MissingProgramError",
     "ModelFileError",
+    "OracleError",
     "PropertyError",
     "ResumeError",
     "SettingError",
@@ -69,6 +70,10 @@ class DatasetError(KernchemError, ValueError):
 
 class ResumeError(KernchemError, ValueError):
     """An output folder holds an earlier run with other settings."""
+
+
+class OracleError(KernchemError, ValueError):
+    """What gives the labels of a campaign fails again and again."""
 
 
 class MissingProgramError(KernchemError, ImportError):

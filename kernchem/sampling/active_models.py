@@ -41,16 +41,18 @@ class Follower:
     ----------
     model : estimator or None
         The fitted model.
+    n_known : int
+        Number of labels that it has learnt.
     """
 
     def __init__(self, model: Any) -> None:
         self._given = model
         self.model: Any = None
-        self._chosen, self._known = 0, 0
+        self._chosen, self.n_known = 0, 0
 
     def learn(self, structures: Structures, labels: _Array) -> Refit:
         """Learn all labels, of which the first ones are known, and return how."""
-        n_new, how = len(labels) - self._known, self._how(len(labels))
+        n_new, how = len(labels) - self.n_known, self._how(len(labels))
         if how == "appended":
             try:
                 new = slice(len(labels) - n_new, None)
@@ -62,7 +64,7 @@ class Follower:
             self.model = fixed.fit(structures, labels)
         if how == "chosen":
             self._chosen = len(labels)
-        self._known = len(labels)
+        self.n_known = len(labels)
         return how
 
     def _how(self, n_labels: int) -> Refit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,15 @@ from kernchem.errors import FileFormatError, PropertyError, SettingError, Struct
 from kernchem.models.baseline_columns import ComputedSource, PropertySource, sources_of
 from kernchem.structures import Structures
 
-__all__ = ["INDEX", "Answer", "Oracle", "make_oracle", "read_answers", "write_questions"]
+__all__ = [
+    "INDEX",
+    "Answer",
+    "Oracle",
+    "make_oracle",
+    "read_answers",
+    "write_questions",
+    "write_structures",
+]
 
 #: Property that tells which structure of the pool one of a file is.
 INDEX = "pool_index"
@@ -80,23 +88,27 @@ def make_oracle(given: Any) -> tuple[Oracle | None, str]:
 
 def write_questions(path: Path, pool: Structures, indices: Iterable[int]) -> None:
     """Write structures to be labelled as extended XYZ, with their index in the pool."""
+    write_atomically(path, lambda temporary: write_structures(temporary, pool, indices, {}))
+
+
+def write_structures(
+    path: Path, pool: Structures, indices: Iterable[int], columns: Mapping[str, Any]
+) -> None:
+    """Write structures of the pool with their index, and columns (n_pool,) of numbers."""
     from ase.io.extxyz import write_xyz
 
-    def write(temporary: Path) -> None:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            for k in indices:
-                atoms = pool[k].to_ase()
-                # Other properties of the pool might pass for labels.
-                kept = {"charge", "multiplicity", "name", "smiles"}
-                info = {key: value for key, value in atoms.info.items() if key in kept}
-                atoms.info = {INDEX: int(k), **info}
-                bare = {"numbers", "positions"}
-                for name in set(atoms.arrays) - bare:
-                    del atoms.arrays[name]
-                atoms.calc = None
-                write_xyz(file, atoms)
-
-    write_atomically(path, write)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for k in indices:
+            atoms = pool[k].to_ase()
+            # Other properties of the pool might pass for labels.
+            kept = {"charge", "multiplicity", "name", "smiles"}
+            info = {key: value for key, value in atoms.info.items() if key in kept}
+            told = {name: float(values[k]) for name, values in columns.items()}
+            atoms.info = {INDEX: int(k), **info, **told}
+            for name in set(atoms.arrays) - {"numbers", "positions"}:
+                del atoms.arrays[name]
+            atoms.calc = None
+            write_xyz(file, atoms)
 
 
 def read_answers(path: Path, name: str, pool: Structures) -> dict[int, Answer]:
