@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernchem._warnings import collected_warnings
 from kernchem.benchmark.candidates import Candidate
 from kernchem.errors import (
     CompositionError,
-    KernchemWarning,
     LayoutError,
     SettingError,
     SingularKernelError,
@@ -164,8 +163,7 @@ class Protocol:
         model = task.candidate.estimator(baselines if task.mode == "delta" else None, **own)
         bars = ERROR_BARS if own.get("model") == "gpr" else ()
         record = _empty_record(task, self.test_size, (*METRICS, *bars))
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", KernchemWarning)
+        with collected_warnings() as told:
             try:
                 start = time.perf_counter()
                 model.fit(train, train[target])
@@ -182,13 +180,7 @@ class Protocol:
                 record |= _choices(model)
             except _FAILURES as error:
                 record["failure"] = str(error)
-        for message in caught:
-            if issubclass(message.category, KernchemWarning):
-                record["warnings"].append(str(message.message))
-            else:
-                warnings.warn_explicit(
-                    message.message, message.category, message.filename, message.lineno
-                )
+        record["warnings"] += told
         return record
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from kernchem._warnings import collected_warnings
 from kernchem.cli.parity import check_figure, check_folder
 from kernchem.cli.progress import interruptible, working
-from kernchem.errors import KernchemWarning, SettingError
+from kernchem.errors import SettingError
 
 if TYPE_CHECKING:
     from kernchem.benchmark.candidates import Candidate
@@ -212,15 +212,6 @@ def _check_outputs(out: Path, figure: Path | None, *, no_plot: bool) -> None:
 
 def _fit(model: Any, sample: Sample) -> list[str]:
     """Fit the model and return the warnings that were given."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", KernchemWarning)
+    with collected_warnings() as told:
         model.fit(sample.structures, sample.labels)
-    told = []
-    for message in caught:
-        if issubclass(message.category, KernchemWarning):
-            told.append(str(message.message))
-        else:
-            warnings.warn_explicit(
-                message.message, message.category, message.filename, message.lineno
-            )
     return told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, clone
 
 from kernchem._validation import is_whole, real_numbers, short
-from kernchem.errors import OracleError, SettingError
+from kernchem._warnings import collected_warnings
+from kernchem.errors import KernchemWarning, OracleError, SettingError
 from kernchem.sampling.active_folder import Journal
 from kernchem.sampling.active_ledger import Ledger
 from kernchem.sampling.active_models import Follower, bounds_of_mae, describe, kernel_part
@@ -303,6 +305,8 @@ class _Campaign:
         self.follower = Follower(learner.model)
         self.history = [dict(row) for row in ledger.rounds]
         self.waiting: list[int] = []
+        self._failures = 0
+        self._told: list[str] = []
 
     def run(self, oracle: Oracle | None) -> None:
         """Go on until there is a reason to stop."""
@@ -318,6 +322,8 @@ class _Campaign:
                 self._close()
             finally:
                 self._write()
+        for text in self._told:
+            warnings.warn(text, KernchemWarning, stacklevel=3)
 
     def _replay(self) -> None:
         """Fit the model of the last round; it depends on nothing before the last choice."""
@@ -333,7 +339,9 @@ class _Campaign:
             return None
         if len(rows) == self.follower.n_known:
             return "unchanged"
-        return self.follower.learn(self.pool[rows], self.ledger.labels[rows])
+        # Of few labels there is much to complain; only the last model's troubles matter.
+        with collected_warnings() as self._told:
+            return self.follower.learn(self.pool[rows], self.ledger.labels[rows])
 
     def _state(self, refit: str | None) -> dict[str, Any]:
         """Return what is known about the model."""
@@ -402,9 +410,9 @@ class _Campaign:
         return selector.selected_.tolist(), selector.gain_
 
     def _ask(self, oracle: Oracle) -> None:
-        failures = 0
         for index in self.ledger.pending:
-            if self._exhausted(index):
+            self.stopped = self._exhausted([index]) or ""
+            if self.stopped:
                 return
             self.show(
                 f"round {len(self.ledger.rounds) - 1}: asking for structure {index}, "
@@ -412,19 +420,19 @@ class _Campaign:
             )
             answer = oracle(self.pool[index : index + 1])
             self.ledger.answer(index, answer)
-            failures = failures + 1 if answer.reason else 0
-            if failures >= self.learner.max_failures:
+            self._failures = self._failures + 1 if answer.reason else 0
+            if self._failures >= self.learner.max_failures:
                 raise OracleError(
-                    f"{failures} labels in a row failed, the last of structure {index} "
+                    f"{self._failures} labels in a row failed, the last of structure {index} "
                     f"({self.pool[index].formula}): {answer.reason}; mend the oracle, or raise "
                     "max_failures; what is labelled is kept"
                 )
 
-    def _exhausted(self, index: int) -> bool:
-        further = float(self.ledger.costs[index])
-        found = self.rule.exhausted(len(self.ledger.order), self.ledger.spent, further)
-        self.stopped = found or ""
-        return bool(found)
+    def _exhausted(self, asked: list[int]) -> str | None:
+        """Return why the last of some structures must not be labelled after the others."""
+        prices = self.ledger.costs[asked]
+        n_labels, spent = len(self.ledger.order) + len(asked) - 1, float(prices[:-1].sum())
+        return self.rule.exhausted(n_labels, self.ledger.spent + spent, float(prices[-1]))
 
     def _ask_user(self) -> None:
         """Take what the user has answered; write down what is still to be labelled."""
@@ -435,7 +443,12 @@ class _Campaign:
                     if not self.ledger.is_known(index):
                         self.ledger.answer(index, answer)
         path = self.folder / _QUESTIONS
-        self.waiting = self.ledger.pending
+        for index in self.ledger.pending:
+            reason = self._exhausted([*self.waiting, index])
+            if reason:
+                self.stopped = "" if self.waiting else reason
+                break
+            self.waiting.append(index)
         if not self.waiting:
             path.unlink(missing_ok=True)
             return
@@ -450,7 +463,7 @@ class _Campaign:
         """Learn what came after the last round began, and add the end to the history."""
         n_labels = len(self.ledger.order)
         last = self.ledger.rounds[-1] if self.ledger.rounds else {"labels": -1, "failed": 0}
-        refit = last.get("refit")
+        refit: Any = last.get("refit")
         if n_labels == last["labels"] and len(self.ledger.failed) == last["failed"]:
             return
         if n_labels > last["labels"]:

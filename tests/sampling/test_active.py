@@ -1,0 +1,274 @@
+"""Campaigns: kills, failures, costs, answers of the user, and what a plain loop would have done."""
+
+import csv
+import multiprocessing
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+from ase.io import read as ase_read
+from ase.io import write
+from sklearn.dummy import DummyRegressor
+
+from kernchem.datasets import load_qm_small
+from kernchem.descriptors import CoulombMatrix
+from kernchem.errors import OracleError, ResumeError, SettingError
+from kernchem.kernels import Laplacian
+from kernchem.models import GPR, KRR, DeltaLearner
+from kernchem.sampling import ActiveLearner, BatchSelector, Budget, Patience, TargetError
+
+TARGET = "atomization_energy"
+
+
+def pool(n=80):
+    return load_qm_small()[:n]
+
+
+def model(**settings):
+    options = {"descriptor": CoulombMatrix(), "alpha": 1e-4, "optimizer": None} | settings
+    return GPR(Laplacian(30.0), **options)
+
+
+class Oracle:
+    """Gives stored labels, fails for some structures, and writes down what it was asked."""
+
+    def __init__(self, log, failing=(), pause=0.0):
+        self.log, self.failing, self.pause = log, failing, pause
+        data = pool()
+        self.known = {
+            one.positions.tobytes(): (k, value)
+            for k, (one, value) in enumerate(zip(data, data[TARGET], strict=True))
+        }
+
+    def __call__(self, structure):
+        k, value = self.known[structure.positions.tobytes()]
+        time.sleep(self.pause)
+        with self.log.open("a") as file:
+            file.write(f"{k}\n")
+        if k in self.failing:
+            raise ArithmeticError(f"structure {k} does not converge")
+        return value
+
+    def __reduce__(self):
+        return type(self), (self.log, self.failing, self.pause)
+
+    def asked(self):
+        return [int(line) for line in self.log.read_text().split()]
+
+
+def campaign(folder, failing=(), pause=0.0, *, stop=36, **settings):
+    folder.mkdir(exist_ok=True)
+    oracle = Oracle(folder / "asked.log", failing, pause)
+    options = {"batch_size": 6, "stop": stop, "target": "energy"} | settings
+    return ActiveLearner(model(), oracle, folder=folder, **options)
+
+
+def test_picks_are_those_of_a_plain_loop(tmp_path):
+    data, labels = pool(), pool()[TARGET]
+    found = campaign(tmp_path, selector="maxvar", initial=8).run(data)
+    rows = BatchSelector("maxvar", kernel=Laplacian(30.0), descriptor=CoulombMatrix()).fit(data)
+    chosen = rows.select(8).tolist()
+    while len(chosen) < 36:
+        fitted = model().fit(data[chosen], labels[chosen])
+        selector = BatchSelector("maxvar", kernel=fitted).fit(data, chosen)
+        chosen += selector.select(6).tolist()[: 36 - len(chosen)]
+    assert found.selected_.tolist() == chosen
+    fitted = model().fit(data[chosen], labels[chosen])
+    np.testing.assert_allclose(found.model_.predict(data), fitted.predict(data), rtol=1e-9)
+    last = found.history_[-1]
+    sizes = np.abs(fitted.loo_residuals_)
+    assert last["labels"] == last["cost"] == 36
+    assert last["loo_mae"] == pytest.approx(sizes.mean(), rel=1e-6)
+    assert last["loo_lower"] < last["loo_mae"] < last["loo_upper"]
+    assert [row["refit"] for row in found.history_[:4]] == [None, "chosen", "appended", "chosen"]
+    assert found.stopped_ == "the budget of 36 labels is used up"
+
+
+def _run(folder, failing, pause):
+    campaign(folder, failing, pause).run(pool())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
+def test_killed_at_random_moments(tmp_path, rng):
+    failing = (3, 17, 44, 61)
+    undisturbed = campaign(tmp_path / "whole", failing).run(pool())
+    assert undisturbed.failed_
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["kernchem.sampling", "kernchem.datasets"])
+    kills, cut, number, longest = 0, 0, 0, 3.0
+    while kills < 20:
+        folder = tmp_path / f"killed-{number}"
+        begin = time.monotonic()
+        process = context.Process(target=_run, args=(folder, failing, 0.01))
+        process.start()
+        process.join(rng.uniform(0.0, longest))
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            kills += 1
+            cut += 1
+            continue
+        assert process.exitcode == 0
+        longest = min(longest, 0.6 * (time.monotonic() - begin) + 0.3)
+        _check(folder, failing, undisturbed, cut)
+        number, cut = number + 1, 0
+    campaign(tmp_path / f"killed-{number}", failing, 0.01).run(pool())
+    _check(tmp_path / f"killed-{number}", failing, undisturbed, cut)
+
+
+def _check(folder, failing, undisturbed, n_kills):
+    """Compare a finished campaign with an undisturbed one."""
+    again = campaign(folder, failing, 0.01)
+    asked = again.oracle.asked()
+    # A kill costs no more than the question that it interrupts.
+    assert len(asked) - len(set(asked)) <= n_kills
+    again.run(pool())
+    assert again.oracle.asked() == asked
+    assert again.selected_.tolist() == undisturbed.selected_.tolist()
+    assert again.failed_ == undisturbed.failed_
+    np.testing.assert_array_equal(again.labels_, undisturbed.labels_)
+    np.testing.assert_array_equal(again.model_.predict(pool()), undisturbed.model_.predict(pool()))
+    rows = [{**row, "seconds": 0} for row in again.history_]
+    assert rows == [{**row, "seconds": 0} for row in undisturbed.history_]
+
+
+def test_files_of_a_campaign(tmp_path):
+    learner = campaign(tmp_path, (3, 17)).run(pool())
+    with (tmp_path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["labels"]) for row in rows] == [row["labels"] for row in learner.history_]
+    assert float(rows[-1]["loo_mae"]) == learner.history_[-1]["loo_mae"]
+    labelled = ase_read(tmp_path / "labelled.xyz", ":")
+    assert [atoms.info["pool_index"] for atoms in labelled] == learner.selected_.tolist()
+    found = [
+        atoms.info.get("energy", atoms.calc and atoms.get_potential_energy()) for atoms in labelled
+    ]
+    np.testing.assert_allclose(found, learner.labels_[learner.selected_])
+    assert (tmp_path / "history.png").read_bytes()[:4] == b"\x89PNG"
+    ax = learner.plot()
+    assert ax.lines[0].get_xdata().tolist() == [
+        r["labels"] for r in learner.history_ if r["loo_mae"]
+    ]
+
+
+def test_more_budget_goes_on_as_if_it_had_been_there(tmp_path):
+    data = pool()
+    whole = campaign(tmp_path / "whole").run(data)
+    pieces = campaign(tmp_path / "pieces", stop=20).run(data)
+    assert len(pieces.selected_) == 20
+    assert pieces.history_[-1]["labels"] == 20
+    pieces.set_params(stop=36).run(data)
+    assert pieces.selected_.tolist() == whole.selected_.tolist()
+    assert len(pieces.oracle.asked()) == 36
+
+
+def test_failures_are_stepped_over(tmp_path):
+    learner = campaign(tmp_path, tuple(range(0, 80, 2)), stop=None).run(pool())
+    assert sorted(learner.failed_) == list(range(0, 80, 2))
+    assert sorted(learner.selected_) == list(range(1, 80, 2))
+    assert learner.failed_[4] == "ArithmeticError: structure 4 does not converge"
+    assert learner.stopped_ == "the whole pool is labelled or failed"
+    assert learner.history_[-1]["cost"] == 80
+
+
+def test_broken_oracle(tmp_path):
+    learner = campaign(tmp_path, tuple(range(80)), max_failures=7)
+    with pytest.raises(OracleError, match=r"7 labels in a row failed.*does not converge"):
+        learner.run(pool())
+    assert len(learner.failed_) == 7
+    with pytest.raises(OracleError):
+        learner.run(pool())
+    assert len(learner.failed_) == 14
+    assert len(set(learner.oracle.asked())) == 14
+
+
+def test_costs_known_labels_and_rules(tmp_path):
+    data, labels = pool(), pool()[TARGET]
+    known = np.full(80, np.nan)
+    known[:10] = labels[:10]
+    costs = np.full(80, 2.0)
+    seen = []
+    learner = campaign(tmp_path, stop=[Budget(cost=25.0), TargetError(1e-9)], initial=10)
+    learner.run(data, known, costs=costs, report=seen.append)
+    assert learner.history_[0]["labels"] == 10
+    assert learner.history_[0]["refit"] == "chosen"
+    assert len(learner.selected_) == 22
+    assert set(learner.oracle.asked()).isdisjoint(range(10))
+    assert learner.stopped_ == "the budget is used up: 24 of 25 spent"
+    assert seen == learner.history_
+    patient = campaign(tmp_path / "patient", stop=Patience(1, 0.999)).run(data)
+    assert "has not improved for 1 rounds" in patient.stopped_
+    assert len(patient.selected_) == 12
+
+
+def test_the_user_is_asked(tmp_path):
+    data, labels = pool(), pool()[TARGET]
+    learner = campaign(tmp_path, stop=14, selector=BatchSelector("fps", random_state=1))
+    learner.oracle = None
+    whole = campaign(tmp_path / "whole", stop=14, selector=BatchSelector("fps", random_state=1))
+    whole.run(data)
+    for turn in range(6):
+        learner.run(data)
+        if not len(learner.waiting_):
+            break
+        assert "waiting for" in learner.stopped_
+        asked = ase_read(tmp_path / "questions.xyz", ":")
+        assert [atoms.info["pool_index"] for atoms in asked] == learner.waiting_.tolist()
+        if turn == 0:
+            # Half of the answers come later, in another file.
+            for k, atoms in enumerate(asked[:3]):
+                atoms.info["energy"] = labels[learner.waiting_[k]]
+            write(tmp_path / "answers.xyz", asked[:3], format="extxyz")
+        else:
+            lines = [f"{k},{float(labels[k])!r}" for k in learner.waiting_]
+            (tmp_path / f"answers_{turn}.csv").write_text("\n".join(["pool_index,energy", *lines]))
+    assert learner.stopped_ == "the budget of 14 labels is used up"
+    assert not len(learner.waiting_)
+    assert len(learner.selected_) == 14
+    assert sorted(learner.selected_[:12]) == sorted(whole.selected_[:12])
+    assert not (tmp_path / "questions.xyz").exists()
+
+
+@pytest.mark.parametrize("kind", ["krr", "delta", "terms"])
+def test_other_models(tmp_path, kind):
+    data = pool()
+    made = {
+        "krr": lambda: KRR(descriptor=CoulombMatrix()),
+        "delta": lambda: DeltaLearner(model(), "gfn2_atomization_energy", slope=1),
+        "terms": lambda: GPR(_terms()),
+    }[kind]()
+    learner = ActiveLearner(made, TARGET, folder=tmp_path, stop=30, batch_size=10).run(data)
+    assert len(learner.selected_) == 30
+    expected = {"krr": "refitted", "delta": "appended", "terms": "appended"}
+    refits = [row["refit"] for row in learner.history_]
+    assert refits[:3] == [None, "chosen", "chosen"]
+    assert refits[3] == expected[kind]
+    assert np.isfinite(learner.model_.predict(data)).all()
+
+
+def _terms():
+    from kernchem.models import Term
+
+    return Term(CoulombMatrix(), Laplacian(30.0)) + Term(CoulombMatrix(), Laplacian(300.0))
+
+
+def test_errors(tmp_path):
+    data = pool()
+    for wrong in (
+        {"batch_size": 0}, {"initial": 1}, {"max_failures": None}, {"target": "a b"},
+        {"selector": 3}, {"selector": "best"}, {"stop": "soon"},
+    ):  # fmt: skip
+        with pytest.raises(SettingError, match=r"batch|initial|max_|target|selector|strategy|stop"):
+            campaign(tmp_path, **wrong).run(data)
+    with pytest.raises(SettingError, match="no kernel to select in"):
+        ActiveLearner(DummyRegressor(), TARGET, folder=tmp_path).run(data)
+    with pytest.raises(SettingError, match="one number for each of the 80"):
+        campaign(tmp_path).run(data, [1.0])
+    campaign(tmp_path, stop=6).run(data)
+    with pytest.raises(ResumeError, match="batch_size was 6 and is now 7"):
+        campaign(tmp_path, batch_size=7).run(data)
+    with pytest.raises(ResumeError, match="the structures of the pool"):
+        campaign(tmp_path).run(data[:70])
