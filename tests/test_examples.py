@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from numba import config
 
@@ -44,6 +45,7 @@ def number_behind(text, output):
 def test_all_examples_are_tested():
     assert sorted(path.name for path in EXAMPLES.glob("*.py")) == [
         "01_benchmark.py", "02_delta_learning.py", "03_scikit_learn.py", "04_error_bars.py",
+        "05_active_learning.py", "06_adversarial_sampling.py",
     ]  # fmt: skip
 
 
@@ -90,3 +92,23 @@ def test_error_bars(tmp_path):
     assert number_behind("miscalibration area", output) < 0.06
     assert number_behind("rank correlation of errors and error bars", output) > 0.2
     assert (tmp_path / "error_bars.png").stat().st_size > 10_000
+
+
+def test_active_learning(tmp_path):
+    output = output_of("05_active_learning.py", tmp_path)
+    assert "the budget of 200 labels is used up" in output
+    pairs = re.findall(r"labels: chosen ([\d.]+), at random ([\d.]+)", output)
+    chosen, at_random = np.array(pairs, dtype=float).T
+    assert (np.diff(chosen) < 0).all()
+    assert (chosen[1:] < at_random[1:]).all()
+    assert (tmp_path / "active_learning.png").stat().st_size > 10_000
+    assert (tmp_path / "campaign" / "history.png").stat().st_size > 10_000
+
+
+def test_adversarial_sampling(tmp_path):
+    output = output_of("06_adversarial_sampling.py", tmp_path)
+    errors = [float(text) for text in re.findall(r"absolute error ([\d.]+)", output)]
+    assert len(errors) == 7
+    assert errors[0] > 0.5
+    assert errors[-1] < 0.02
+    assert (tmp_path / "adversarial_sampling.png").stat().st_size > 10_000

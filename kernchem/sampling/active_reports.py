@@ -95,10 +95,10 @@ def draw_history(history: History, name: str, ax: Axes | None = None) -> Axes:
     )  # fmt: skip
     ax.plot(labels, [row["loo_mae"] for row in known], "o-", color=_COLOUR, markersize=4.0)
     ax.set_xlabel("number of labels")
-    ax.set_ylabel(f"mean absolute leave-one-out error of {name}")
+    ax.set_ylabel(f"leave-one-out MAE, {name}")
     if known:
-        ax.set_xscale("log")
-        ax.set_yscale("log")
+        ax.set_xlim(left=0.0)
+        ax.set_ylim(bottom=0.0)
         ax.legend(frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(visible=True, which="major", color=_GRID_COLOUR, linewidth=0.7)
