@@ -10,7 +10,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from kernchem import GPR, datasets
+from kernchem import GPR, Structures, datasets
 from kernchem.descriptors import BagOfBonds
 from kernchem.sampling import ActiveLearner, Budget
 
@@ -20,16 +20,16 @@ pool, test = data[order[:1000]], data[order[1000:]]
 truth = test["atomization_energy"]
 
 
-def energy(molecule):
+def energy(molecule: Structures) -> np.ndarray:
     """Stand for a quantum chemical program that takes hours."""
     return molecule["atomization_energy"]
 
 
-def error_of(rows):
+def error_of(rows: np.ndarray) -> float:
     """Return the mean absolute error of a model that knows some labels."""
     model = GPR(descriptor=BagOfBonds())
     model.fit(pool[rows], pool["atomization_energy"][rows])
-    return np.abs(model.predict(test) - truth).mean()
+    return float(np.abs(model.predict(test) - truth).mean())
 
 
 learner = ActiveLearner(

@@ -20,12 +20,12 @@ from kernchem.sampling import AdversarialSampler
 warnings.simplefilter("ignore", KernchemWarning)
 
 
-def energy(X):
+def energy(X: np.ndarray) -> np.ndarray:
     """Return a double well with minima at x = -1 and x = 1."""
     return (X[:, 0] ** 2 - 1.0) ** 2 + X[:, 1] ** 2
 
 
-def fit(X):
+def fit(X: np.ndarray) -> GPR:
     """Return a model of some points."""
     return GPR(Gaussian(1.0, (0.3, 5.0)), alpha=1e-8, calibration=None).fit(X, energy(X))
 
