@@ -14,7 +14,7 @@ from kernchem.errors import KernchemWarning, SettingError
 
 if TYPE_CHECKING:
     from kernchem.benchmark.candidates import Candidate
-    from kernchem.cli.sample import Sample
+    from kernchem.cli.training_molecules import TrainingMolecules
 
 __all__ = ["train"]
 
@@ -125,8 +125,8 @@ def train(
     the name of a dataset. It is read piece by piece and may be larger than the memory.
     """
     from kernchem.benchmark.candidates import model_settings
-    from kernchem.cli.sample import draw
     from kernchem.cli.summary import Summary
+    from kernchem.cli.training_molecules import draw
     from kernchem.model_files import save
 
     candidate, own = _candidate(descriptor, kernel, settings)
@@ -210,7 +210,7 @@ def _check_outputs(out: Path, figure: Path | None, *, no_plot: bool) -> None:
         check_figure(figure)
 
 
-def _fit(model: Any, sample: Sample) -> list[str]:
+def _fit(model: Any, sample: TrainingMolecules) -> list[str]:
     """Fit the model and return the warnings that were given."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", KernchemWarning)

@@ -17,8 +17,8 @@ from kernchem import KRR, DeltaLearner, load, save
 from kernchem.cli import main, memory
 from kernchem.cli.memory import largest_training_set
 from kernchem.cli.reservoir import Reservoir
-from kernchem.cli.sample import draw
 from kernchem.cli.summary import Summary
+from kernchem.cli.training_molecules import draw
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import BagOfBonds, OverlapEigenvalues
 from kernchem.io import read
@@ -294,9 +294,9 @@ def test_molecules_without_a_label(folder, tmp_path):
 
 
 def test_a_kernel_matrix_that_does_not_fit(folder, tmp_path, monkeypatch):
-    from kernchem.cli import sample
+    from kernchem.cli import training_molecules
 
-    monkeypatch.setattr(sample, "free_memory", lambda: 8 * 2 * 40**2)
+    monkeypatch.setattr(training_molecules, "free_memory", lambda: 8 * 2 * 40**2)
     result = invoke(
         "train", folder / "train.xyz", "--target", TARGET, *FIXED, "--out", tmp_path / "m.kc"
     )

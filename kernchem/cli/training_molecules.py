@@ -16,11 +16,11 @@ from kernchem.elements import formula
 from kernchem.errors import PropertyError, SettingError
 from kernchem.structures import Structures
 
-__all__ = ["Sample", "draw"]
+__all__ = ["TrainingMolecules", "draw"]
 
 
 @dataclass(frozen=True)
-class Sample:
+class TrainingMolecules:
     """Molecules to learn from.
 
     Attributes
@@ -101,7 +101,7 @@ def draw(
     skip_missing: bool,
     advance: Callable[[int], None],
     model: str = "krr",
-) -> Sample:
+) -> TrainingMolecules:
     """Return the molecules of ``source``, or ``n_train`` of them drawn at random.
 
     Raises
@@ -141,7 +141,7 @@ def draw(
             f"{source} holds {found} molecules with {', '.join(names)}; --n-train {n_train or 1} "
             "are not there, use a smaller number"
         )
-    return Sample(
+    return TrainingMolecules(
         source=source,
         structures=Structures.concatenate([columns[0] for columns in pieces]),
         labels=np.concatenate([columns[1] for columns in pieces]),
