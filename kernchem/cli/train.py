@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kernchem.cli.choice import named_candidate
 from kernchem.cli.parity import check_figure, check_folder
 from kernchem.cli.progress import interruptible, working
 from kernchem.errors import KernchemWarning, SettingError
@@ -168,8 +169,7 @@ def _candidate(
     descriptor: str | None, kernel: str | None, settings: Path | None
 ) -> tuple[Candidate, dict[str, Any]]:
     """Return what is fitted, and the regressor and arguments that a settings file gives."""
-    from kernchem.benchmark.candidates import KERNELS, RECOMMENDED, list_candidates
-    from kernchem.models.recipes import RECIPES
+    from kernchem.benchmark.candidates import RECOMMENDED, list_candidates
 
     if settings is not None:
         if descriptor is not None or kernel is not None:
@@ -181,15 +181,7 @@ def _candidate(
         model = read_settings(settings)
         # The first candidate is the reference.
         return list_candidates([model.descriptor], [model.kernel])[1], model.estimator_settings()
-    name = RECOMMENDED if descriptor is None else descriptor
-    if name in RECIPES and kernel not in (None, "auto"):
-        if kernel not in KERNELS:
-            raise SettingError(f"--kernel {kernel} is unknown; use one of {', '.join(KERNELS)}")
-        raise SettingError(
-            f"--kernel {kernel}: {name} brings its own kernel; name a --descriptor too, such as "
-            "encoded-bonds-3"
-        )
-    return list_candidates([name], ["auto" if kernel is None else kernel])[1], {}
+    return named_candidate(RECOMMENDED if descriptor is None else descriptor, kernel), {}
 
 
 def _alpha(text: str) -> Any:

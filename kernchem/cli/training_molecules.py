@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem._validation import is_whole, short
-from kernchem.cli.inputs import own_properties, property_column, stream
+from kernchem.cli.inputs import bare, own_properties, property_column, stream
 from kernchem.cli.memory import check_memory, free_memory
 from kernchem.cli.reservoir import Reservoir
 from kernchem.elements import formula
@@ -128,7 +128,7 @@ def draw(
         complete = missing.find(batch, n_read)
         labels = property_column(batch, molecules.target)
         index = np.arange(n_read, n_read + len(batch))
-        reservoir.add(complete, _bare(batch, baseline), labels, index)
+        reservoir.add(complete, bare(batch, baseline), labels, index)
         n_read += len(batch)
         if n_train is None:
             check_memory(reservoir.n_held, free, "draw some of them with", more=True, model=model)
@@ -151,11 +151,3 @@ def draw(
         n_read=n_read,
         n_missing=missing.count,
     )
-
-
-def _bare(batch: Structures, names: Sequence[str]) -> Structures:
-    """Return a batch without the properties that are not needed: they may fill the memory."""
-    fields = batch._fields()
-    fields["properties"] = {name: batch[name] for name in names if name in batch.properties}
-    fields["per_atom"] = frozenset()
-    return Structures._unchecked(**fields)
