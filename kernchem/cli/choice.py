@@ -30,5 +30,9 @@ def named_candidate(descriptor: str, kernel: str | None) -> Candidate:
             f"--kernel {kernel}: {descriptor} brings its own kernel; name a --descriptor too, such "
             "as encoded-bonds-3"
         )
-    # The first candidate is the reference.
-    return list_candidates([descriptor], ["auto" if kernel is None else kernel])[1]
+    try:
+        # The first candidate is the reference.
+        return list_candidates([descriptor], ["auto" if kernel is None else kernel])[1]
+    except SettingError as error:
+        options = f"--descriptor {descriptor}" + ("" if kernel is None else f" --kernel {kernel}")
+        raise SettingError(f"{options}: {error}") from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kernchem._validation import is_positive, is_whole, short
+from kernchem._validation import is_positive, is_whole
 from kernchem.cli.choice import named_candidate
 from kernchem.cli.inputs import find_dataset
 from kernchem.cli.memory import check_selection, free_memory
@@ -192,7 +192,7 @@ def _check(n: int, strategy: str, seed: int, noise: float | None, rank: int | No
 
     for name, number, least in (("--n", n, 1), ("--seed", seed, 0), ("--rank", rank, 1)):
         if number is not None and not is_whole(number, least):
-            raise SettingError(f"{name} {short(number)} is no whole number from {least} on")
+            raise SettingError(f"{name} {number} is no whole number from {least} on")
     if strategy not in STRATEGIES:
         raise SettingError(f"--strategy {strategy} is unknown; use one of {', '.join(STRATEGIES)}")
     if noise is not None and not (is_positive(noise) or noise == 0):
