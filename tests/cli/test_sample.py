@@ -70,6 +70,8 @@ def folder(tmp_path_factory):
         atoms.info["path"] = f"p{rng.integers(12):x}"
         atoms.info["hours"] = float(rng.choice([0.01, 1.0, 5.0]))
     frames[8].info[TARGET] = np.nan
+    # The last group has no label.
+    frames[1].info["path"] = frames[2].info["path"] = "q"
     write(folder / "pool.xyz", frames, format="extxyz")
     write(folder / "known.xyz", data[N_POOL : N_POOL + 15].to_ase(), format="extxyz")
     write(folder / "far.xyz", data[100:112].to_ase(), format="extxyz")
@@ -187,6 +189,7 @@ def test_a_group_is_chosen_as_a_whole_unless_it_has_a_label(
     left = sorted(set(pool["path"]) - touched)
     assert touched
     assert len(left) > 1
+    assert left[-1] == max(pool["path"])
     more = [folder / one if one.endswith(".xyz") else one for one in more]
     found = picked(
         tmp_path, folder / "pool.xyz", "--n", len(left), "--groups", "path", "--target", TARGET,
@@ -264,6 +267,20 @@ def test_what_is_printed(folder, pool, tmp_path, known_rows):
     left = 100 * float(rows[-1]["residual_trace"]) / float(rows[0]["residual_trace"])
     assert lines["residual"] == f"{left:.3g} % of what the first pick left"
     assert lines["Picks:"] == str(table)
+
+
+def test_labels_of_a_model_are_told_where_they_count(folder, tmp_path):
+    model, arguments = folder / "model.kc", [folder / "pool.xyz", "--n", 2]
+    arguments += ["--model", folder / "model.kc", "--table", tmp_path / "t.csv"]
+    for more, told in (
+        ([], f"15 of {model}"),
+        (["--labelled", folder / "far.xyz"], f"12 in {folder / 'far.xyz'}"),
+    ):
+        result = invoke(*arguments, *more)
+        assert result.exit_code == 0, result.output
+        lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+        assert lines["labelled"] == told
+        assert lines["descriptor"] == f"that of {model}"
 
 
 def test_random_picks_have_no_gain(folder, tmp_path):
