@@ -12,6 +12,7 @@ from kernchem.cli.baseline import baseline
 from kernchem.cli.benchmark import benchmark
 from kernchem.cli.datasets import datasets
 from kernchem.cli.predict import predict
+from kernchem.cli.sample import sample
 from kernchem.cli.train import train
 from kernchem.errors import KernchemError
 
@@ -56,4 +57,5 @@ main.add_command(baseline)
 main.add_command(benchmark)
 main.add_command(datasets)
 main.add_command(predict)
+main.add_command(sample)
 main.add_command(train)

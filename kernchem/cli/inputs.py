@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Molecules",
+    "bare",
     "find_dataset",
     "load_dataset",
     "own_properties",
     "property_column",
+    "read_all",
     "stream",
 ]
 
@@ -85,6 +87,24 @@ def stream(name: str, target: str | None, unit: str | None, *, batch: int = 1000
     data, target, baseline, unit = load_dataset(entry, target, unit)
     slices = (data[k : k + batch] for k in range(0, len(data), batch))
     return Molecules(slices, target, baseline, unit)
+
+
+def read_all(name: str, option: str = "") -> Structures:
+    """Return all molecules of a dataset, file or folder."""
+    entry = find_dataset(name, option)
+    if entry is None:
+        from kernchem.io import read
+
+        return read(name)
+    return load_dataset(entry, None, None)[0]
+
+
+def bare(batch: Structures, names: Sequence[str] = ()) -> Structures:
+    """Return a batch without the properties that are not needed: they may fill the memory."""
+    fields = batch._fields()
+    fields["properties"] = {name: batch[name] for name in names if name in batch.properties}
+    fields["per_atom"] = frozenset()
+    return type(batch)._unchecked(**fields)
 
 
 def own_properties(data: Structures) -> str:

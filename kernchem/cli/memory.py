@@ -1,4 +1,4 @@
-"""How many training molecules the free memory takes."""
+"""How many molecules the free memory takes, for training and for a choice among them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kernchem.errors import SettingError
 
-__all__ = ["check_memory", "free_memory", "largest_training_set"]
+__all__ = ["check_memory", "check_selection", "free_memory", "largest_training_set"]
 
 #: Up to this many molecules the search for hyperparameters holds a matrix of distances as well.
 _SEARCHED = 8000
@@ -64,4 +64,20 @@ def check_memory(
         f"{'more than ' if more else ''}{n} training molecules need {matrices} of "
         f"{_BYTES * n**2 / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free, enough for "
         f"about {most} molecules; {cure} --n-train {most // step * step}"
+    )
+
+
+def check_selection(n_rows: int, n_columns: int, n_labelled: int, free: int | None) -> None:
+    """Raise if the matrices of a choice among ``n_rows`` molecules do not fit into ``free`` bytes.
+
+    ``n_columns`` are those of the factor of their covariance.
+    """
+    # Each matrix is there twice while it is made.
+    needed = 2 * _BYTES * (n_rows * (n_columns + n_labelled) + n_labelled**2)
+    if free is None or needed <= free:
+        return
+    raise SettingError(
+        f"the choice among {n_rows} molecules beside {n_labelled} labelled ones needs about "
+        f"{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free; use a smaller --rank "
+        "or pool, fewer labelled molecules, or --strategy fps"
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kernchem.structure import Structure
     from kernchem.structures import Structures
 
-__all__ = ["CsvWriter", "Writer", "XyzWriter"]
+__all__ = ["CsvWriter", "Writer", "XyzWriter", "identifiers", "number_cell"]
 
 _Array = npt.NDArray[np.float64]
 
@@ -65,17 +65,15 @@ class CsvWriter:
         for k, molecule in enumerate(batch):
             row: list[Any] = [first + k, molecule.formula]
             row += [molecule.properties.get(name, "") for name in self._identifiers or ()]
-            row += map(_cell, predicted[k])
+            row += map(number_cell, predicted[k])
             if self._compared:
                 truth = (missing if reference is None else reference)[k]
-                row += [_cell(truth), _cell(truth - predicted[k, 0])]
+                row += [number_cell(truth), number_cell(truth - predicted[k, 0])]
             self._writer.writerow(row)
         self._stream.flush()
 
     def _begin(self, batch: Structures, *, compared: bool) -> None:
-        self._identifiers = [
-            name for name in _IDENTIFIERS if name in set(batch.properties) - batch.per_atom
-        ]
+        self._identifiers = identifiers(batch)
         self._compared = compared
         header = ["index", "formula", *self._identifiers, *self._names]
         header += ["reference", "residual"] if compared else []
@@ -113,7 +111,9 @@ class XyzWriter:
         """Write a batch whose first molecule has the index ``first`` in the input."""
         self.write_all(batch, predicted, {})
 
-    def write_all(self, batch: Structures, columns: _Array, per_atom: Mapping[str, _Array]) -> None:
+    def write_all(
+        self, batch: Structures, columns: npt.NDArray[Any], per_atom: Mapping[str, _Array]
+    ) -> None:
         """Write a batch with columns per molecule and others, by name, with one row per atom."""
         from ase.io.extxyz import write_xyz
 
@@ -123,7 +123,7 @@ class XyzWriter:
         bounds = zip(batch.offsets[:-1], batch.offsets[1:], strict=True)
         for molecule, values, (start, stop) in zip(batch, columns, bounds, strict=True):
             atoms = _atoms(molecule)
-            atoms.info.update(zip(self._names, map(float, values), strict=True))
+            atoms.info.update(zip(self._names, values.tolist(), strict=True))
             for name, rows in per_atom.items():
                 atoms.set_array(name, rows[start:stop])
             write_xyz(self._stream, atoms)
@@ -144,5 +144,11 @@ def _atoms(molecule: Structure) -> Atoms:
     return atoms
 
 
-def _cell(value: float) -> str:
+def identifiers(batch: Structures) -> list[str]:
+    """Return which properties that tell one molecule from another a batch carries."""
+    return [name for name in _IDENTIFIERS if name in set(batch.properties) - batch.per_atom]
+
+
+def number_cell(value: float) -> str:
+    """Return a number as CSV, nothing where it is NaN."""
     return "" if np.isnan(value) else repr(float(value))

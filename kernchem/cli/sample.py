@@ -1,161 +1,296 @@
-"""The training molecules of a file or dataset, all of them or drawn in one pass."""
+"""``kernchem sample``: which molecules of a pool are worth a label."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+import click
 
-from kernchem._validation import is_whole, short
-from kernchem.cli.inputs import own_properties, property_column, stream
-from kernchem.cli.memory import check_memory, free_memory
-from kernchem.cli.reservoir import Reservoir
-from kernchem.elements import formula
-from kernchem.errors import PropertyError, SettingError
-from kernchem.structures import Structures
+from kernchem._validation import is_positive, is_whole
+from kernchem.cli.choice import named_candidate
+from kernchem.cli.inputs import find_dataset
+from kernchem.cli.memory import check_selection, free_memory
+from kernchem.cli.parity import check_folder
+from kernchem.cli.progress import interruptible, working
+from kernchem.errors import SettingError
 
-__all__ = ["Sample", "draw"]
+if TYPE_CHECKING:
+    from kernchem.cli.picks import Picks
+    from kernchem.cli.pool import Pool
 
+__all__ = ["sample"]
 
-@dataclass(frozen=True)
-class Sample:
-    """Molecules to learn from.
-
-    Attributes
-    ----------
-    source : str
-        File, folder or dataset.
-    structures : Structures
-        With their baselines, in the order of the source.
-    labels : array (n,)
-        Values of the target.
-    index : array (n,) of int
-        Index of each molecule in the source.
-    target : str
-        Name of the target.
-    unit : str or None
-        Its unit.
-    n_read : int
-        Number of molecules in the source.
-    n_missing : int
-        Those of them that were left out for lack of target or baseline.
-    """
-
-    source: str
-    structures: Structures
-    labels: npt.NDArray[np.float64]
-    index: npt.NDArray[np.int64]
-    target: str
-    unit: str | None
-    n_read: int
-    n_missing: int
+#: What describes molecules where nothing is named: quick, and made for molecules of any kind.
+_DESCRIPTOR = "bob"
+_SUFFIXES = (".xyz", ".extxyz")
+#: Picks that are shown.
+_SHOWN = 5
+#: Strategies that hold no factor of the covariance.
+_LIGHT = frozenset({"random", "fps", "lcmd", "kmeans++"})
+#: Molecules from which "ivr" is no longer exact by default, and the rank of what is then held.
+_EXACT, _RANK = 5000, 2000
 
 
-class _Missing:
-    """Molecules without a number that is needed: the first, and how many there are."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names, self.count, self._first = names, 0, ""
-        self._absent = set(names)
-
-    def find(self, batch: Structures, first: int) -> npt.NDArray[np.bool_]:
-        """Return which molecules of a batch have all the numbers."""
-        columns = [property_column(batch, name) for name in self.names]
-        self._absent.difference_update(batch.properties)
-        known: npt.NDArray[np.bool_] = np.isfinite(np.stack(columns))
-        complete = np.asarray(known.all(axis=0), dtype=np.bool_)
-        if not complete.all() and not self.count:
-            k = int(np.flatnonzero(~complete)[0])
-            name = self.names[int(np.flatnonzero(~known[:, k])[0])]
-            self._first = (
-                f"structure {first + k} ({formula(batch[k].numbers)}) has no finite {name!r}"
-            )
-        self.count += int((~complete).sum())
-        return complete
-
-    def check(self, source: str, last: Structures, *, skip: bool) -> None:
-        """Raise if a property is nowhere, or missing where it may not be."""
-        for name in self.names:
-            if name in self._absent:
-                raise PropertyError(
-                    f"{source}: there is no property {name!r}; the structures carry: "
-                    f"{own_properties(last)}"
-                )
-        if self.count and not skip:
-            raise PropertyError(
-                f"{source}: {self._first}; {self.count} structures lack it or another of "
-                f"{', '.join(self.names)}: add --skip-missing to leave them out, or mend the file"
-            )
-
-
-def draw(
-    source: str,
-    target: str | None,
-    baseline: Sequence[str],
-    unit: str | None,
+@click.command()
+@click.argument("pool", metavar="POOL")
+@click.option(
+    "--n",
+    type=int,
+    required=True,
+    metavar="N",
+    help="Molecules to choose, or groups with --groups.",
+)
+@click.option(
+    "--strategy",
+    metavar="NAME",
+    default="ivr",
+    show_default=True,
+    help="How: ivr (the mean variance of the predictions falls most), maxvar, lcmd, fps, kmeans++, "
+    "cur, doptimal or random.",
+)
+@click.option(
+    "--descriptor",
+    metavar="NAME",
+    help="One of those of kernchem benchmark; a wrong name lists them.  [default: bob]",
+)
+@click.option(
+    "--kernel",
+    metavar="NAME",
+    help="One of those of kernchem benchmark; auto is what the descriptor recommends.  [default: "
+    "auto]",
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="MODEL",
+    help="Saved model whose descriptor, kernel and noise are used. Its training molecules count as "
+    "labelled unless --labelled or --target says which are.",
+)
+@click.option(
+    "--labelled",
+    metavar="FILE",
+    help="Further molecules that have labels already; the labels themselves are not needed.",
+)
+@click.option(
+    "--target",
+    metavar="NAME",
+    help="Property; molecules of POOL that have a finite value of it are labelled.",
+)
+@click.option(
+    "--groups",
+    metavar="NAME",
+    help="Property, text or whole numbers, whose equal values are chosen together.",
+)
+@click.option(
+    "--costs", metavar="NAME", help="Property, the cost of each label; gains are divided by it."
+)
+@click.option(
+    "--targets", metavar="FILE", help="Molecules that will be predicted.  [default: POOL]"
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of random choices.")
+@click.option(
+    "--noise",
+    type=float,
+    metavar="NUMBER",
+    help="Variance of the noise of labels relative to that of the kernel.  [default: that of "
+    "--model, or 1e-3]",
+)
+@click.option(
+    "--rank",
+    type=int,
+    metavar="N",
+    help="Rank of the factor of the covariance that ivr, cur and doptimal hold.  [default: exact "
+    "up to 5000 molecules for ivr, else 2000; cur 2000, doptimal 200 of 2000]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PICKS.xyz",
+    help="Extended XYZ of the chosen molecules with all they had, and pool_index, rank and gain. "
+    "An older file is replaced at the end.",
+)
+@click.option(
+    "--table",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PICKS.csv",
+    help="Table of the chosen molecules.  [default without --out and --table: both, with POOL's "
+    "name and .picks.xyz and .picks.csv]",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@click.pass_context
+def sample(
+    context: click.Context,
     *,
-    n_train: int | None,
+    pool: str,
+    n: int,
+    strategy: str,
+    descriptor: str | None,
+    kernel: str | None,
+    model: Path | None,
+    labelled: str | None,
+    target: str | None,
+    groups: str | None,
+    costs: str | None,
+    targets: str | None,
     seed: int,
-    skip_missing: bool,
-    advance: Callable[[int], None],
-    model: str = "krr",
-) -> Sample:
-    """Return the molecules of ``source``, or ``n_train`` of them drawn at random.
+    noise: float | None,
+    rank: int | None,
+    out: Path | None,
+    table: Path | None,
+    quiet: bool,
+) -> None:
+    """Choose the molecules whose labels would teach most.
 
-    Raises
-    ------
-    SettingError
-        If there are fewer molecules than ``n_train``, or more than the memory takes for ``model``.
-    PropertyError
-        If target or baseline is missing.
+    POOL is a file or folder of structures that kernchem.read understands, or the name of a dataset.
+    It is held in memory. Labels are not needed; those that there are count by --target, --labelled
+    or --model.
     """
-    for name, number, least in (("--n-train", n_train, 2), ("--seed", seed, 0)):
+    from kernchem._files import write_atomically
+    from kernchem.cli.picks import Picks, check_free
+    from kernchem.cli.pool import Pool
+
+    _check(n, strategy, seed, noise, rank)
+    find_dataset(pool)
+    if out is None and table is None:
+        stem = _stem(pool)
+        out, table = Path(f"{stem}.picks.xyz"), Path(f"{stem}.picks.csv")
+    _check_outputs(out, table)
+    settings = {"noise": noise, "rank": rank, "random_state": seed}
+    selector, lent, described = _selector(strategy, descriptor, kernel, model, settings)
+    with interruptible(context):
+        with working(f"reading {pool}", shown=not quiet):
+            molecules = Pool.read(
+                pool, target=target, groups=groups, costs=costs, labelled=labelled, targets=targets
+            )
+        if out is not None:
+            check_free(molecules.structures, pool)
+        own = lent if molecules.known is None and molecules.labelled is None else 0
+        _check_memory(molecules, n, strategy, rank, own)
+        with working(f"choosing among {len(molecules.structures)} molecules", shown=not quiet):
+            molecules.fit(selector)
+            _select(selector, n)
+        picks = Picks.of(selector, molecules.structures, molecules.groups)
+        if out is not None:
+            write_atomically(out, picks.write_xyz)
+        if table is not None:
+            write_atomically(table, picks.write_table)
+    if not quiet:
+        for name, text in (
+            ("strategy", strategy),
+            ("pool", f"{len(molecules.structures)} molecules in {pool}"),
+            ("labelled", _labelled(molecules, target, f"{own} of {model}" if own else "")),
+            ("descriptor", described),
+            *_told(picks, selector),
+        ):
+            click.echo(f"{name:<14}{text}")
+        click.echo(f"Picks: {', '.join(str(path) for path in (out, table) if path)}")
+
+
+def _check(n: int, strategy: str, seed: int, noise: float | None, rank: int | None) -> None:
+    from kernchem.sampling.strategies import STRATEGIES
+
+    for name, number, least in (("--n", n, 1), ("--seed", seed, 0), ("--rank", rank, 1)):
         if number is not None and not is_whole(number, least):
-            raise SettingError(f"{name} {short(number)} is no whole number from {least} on")
-    free = free_memory()
-    if n_train is not None:
-        check_memory(n_train, free, "use", model=model)
-    molecules = stream(source, target, unit)
-    if molecules.target is None:
-        known = own_properties(next(molecules.batches))
-        raise SettingError(f"--target is needed with a file; {source} holds: {known}")
-    names = [molecules.target, *baseline]
-    missing, reservoir, n_read = _Missing(names), Reservoir(n_train, seed), 0
-    batch: Structures
-    for batch in molecules.batches:
-        complete = missing.find(batch, n_read)
-        labels = property_column(batch, molecules.target)
-        index = np.arange(n_read, n_read + len(batch))
-        reservoir.add(complete, _bare(batch, baseline), labels, index)
-        n_read += len(batch)
-        if n_train is None:
-            check_memory(reservoir.n_held, free, "draw some of them with", more=True, model=model)
-        advance(n_read)
-    missing.check(source, batch, skip=skip_missing)
-    pieces = reservoir.pieces()
-    found = sum(len(columns[1]) for columns in pieces)
-    if found < (n_train or 1):
+            raise SettingError(f"{name} {number} is no whole number from {least} on")
+    if strategy not in STRATEGIES:
+        raise SettingError(f"--strategy {strategy} is unknown; use one of {', '.join(STRATEGIES)}")
+    if noise is not None and not (is_positive(noise) or noise == 0):
+        raise SettingError(f"--noise {noise}: use a finite number from zero on")
+
+
+def _stem(pool: str) -> str:
+    """Return the name of a file without its suffixes, or of a folder or dataset as it is."""
+    from kernchem._text import COMPRESSIONS
+
+    path = Path(pool)
+    if not path.is_file():
+        return path.resolve().name
+    return Path(path.stem).stem if path.suffix in COMPRESSIONS else path.stem
+
+
+def _check_outputs(out: Path | None, table: Path | None) -> None:
+    """Raise, before anything is computed, if the results could not be written."""
+    for option, path, suffixes in (("--out", out, _SUFFIXES), ("--table", table, (".csv",))):
+        if path is None:
+            continue
+        if path.suffix.lower() not in suffixes:
+            raise SettingError(f"{option} {path}: use a name that ends with {', '.join(suffixes)}")
+        check_folder(path)
+
+
+def _selector(
+    strategy: str,
+    descriptor: str | None,
+    kernel: str | None,
+    model: Path | None,
+    settings: dict[str, Any],
+) -> tuple[Any, int, str]:
+    """Return what chooses, how many training molecules a model brings, and what is used."""
+    from kernchem.sampling import BatchSelector
+
+    if model is None:
+        candidate = named_candidate(descriptor or _DESCRIPTOR, kernel)
+        own, named = candidate.parts or (None, None)
+        selector = BatchSelector(strategy, descriptor=own, kernel=named, **settings)
+        return selector, 0, candidate.descriptor + (f", {candidate.kernel} kernel" if own else "")
+    if descriptor is not None or kernel is not None:
+        raise SettingError("--model excludes --descriptor and --kernel; leave out one or the other")
+    from kernchem.model_files import load
+
+    loaded: Any = load(model)
+    if not loaded.model_info_.elements:
         raise SettingError(
-            f"{source} holds {found} molecules with {', '.join(names)}; --n-train {n_train or 1} "
-            "are not there, use a smaller number"
+            f"--model {model}: a model on arrays; this command takes models on molecules, use "
+            "others in Python with kernchem.sampling.BatchSelector"
         )
-    return Sample(
-        source=source,
-        structures=Structures.concatenate([columns[0] for columns in pieces]),
-        labels=np.concatenate([columns[1] for columns in pieces]),
-        index=np.concatenate([columns[2] for columns in pieces]),
-        target=molecules.target,
-        unit=molecules.unit,
-        n_read=n_read,
-        n_missing=missing.count,
-    )
+    try:
+        selector = BatchSelector.from_model(loaded, strategy, **settings)
+    except SettingError as error:
+        raise SettingError(f"--model {model}: {error}") from None
+    return selector, len(getattr(loaded, "model_", loaded).dual_coef_), f"that of {model}"
 
 
-def _bare(batch: Structures, names: Sequence[str]) -> Structures:
-    """Return a batch without the properties that are not needed: they may fill the memory."""
-    fields = batch._fields()
-    fields["properties"] = {name: batch[name] for name in names if name in batch.properties}
-    fields["per_atom"] = frozenset()
-    return Structures._unchecked(**fields)
+def _check_memory(pool: Pool, n: int, strategy: str, rank: int | None, own: int) -> None:
+    if strategy in _LIGHT:
+        return
+    known = 0 if pool.known is None else len(pool.known)
+    n_rows = len(pool.structures) + (0 if pool.targets is None else len(pool.targets[1]))
+    columns = n if strategy == "maxvar" else rank
+    if columns is None:
+        columns = n_rows if strategy == "ivr" and n_rows <= _EXACT else _RANK
+    check_selection(n_rows, min(columns, n_rows), known + pool.n_others + own, free_memory())
+
+
+def _select(selector: Any, n: int) -> None:
+    try:
+        selector.select(n)
+    except SettingError as error:
+        told = str(error).removeprefix(f"n={n}, and ")
+        raise SettingError(f"--n {n}: {told}") from None
+
+
+def _labelled(pool: Pool, target: str | None, own: str) -> str:
+    counts = [own] if own else []
+    if pool.known is not None:
+        counts.append(f"{len(pool.known)} of the pool with {target}")
+    if pool.labelled is not None:
+        counts.append(f"{pool.n_others} in {pool.labelled[0]}")
+    return ", ".join(counts) or "none"
+
+
+def _told(picks: Picks, selector: Any) -> list[tuple[str, str]]:
+    """Return the first picks, and how much they leave."""
+    n, n_picks = len(picks.rank), len(selector.gain_)
+    first = [
+        f"{row} {molecule.formula}"
+        for row, molecule in zip(picks.pool_index[:_SHOWN], picks.molecules[:_SHOWN], strict=True)
+    ]
+    more = ", ..." if n > _SHOWN else ""
+    of = "" if n == n_picks else f" in {n_picks} groups"
+    lines = [("picks", f"{n}{of}: {', '.join(first)}{more}")]
+    trace = selector.residual_trace_
+    if trace[0] > 0:
+        left = 100.0 * max(trace[-1], 0.0) / trace[0]
+        lines.append(("residual", f"{left:.3g} % of what the first pick left"))
+    return lines

@@ -16,7 +16,7 @@ from kernchem.cli.parity import ErrorSums, write_parity
 from kernchem.elements import symbol
 
 if TYPE_CHECKING:
-    from kernchem.cli.sample import Sample
+    from kernchem.cli.training_molecules import TrainingMolecules
 
 __all__ = ["Summary", "reference_residuals"]
 
@@ -39,13 +39,13 @@ class Summary:
     ----------
     model : KRR, GPR or DeltaLearner
         Fitted. Of a DeltaLearner offsets and slopes stay as they are while a molecule is left out.
-    sample : Sample
+    sample : TrainingMolecules
         What it was fitted on.
     descriptor : str
         Short name of the descriptor.
     """
 
-    def __init__(self, model: Any, sample: Sample, descriptor: str) -> None:
+    def __init__(self, model: Any, sample: TrainingMolecules, descriptor: str) -> None:
         self._model, self._sample, self._name = model, sample, descriptor
         self._inner = getattr(model, "model_", model)
         self._residuals: _Array = self._inner.loo_residuals_
@@ -170,7 +170,7 @@ class Summary:
             )
 
 
-def reference_residuals(sample: Sample, baselines: list[str]) -> _Array:
+def reference_residuals(sample: TrainingMolecules, baselines: list[str]) -> _Array:
     """Return leave-one-out residuals of least squares on element counts and baselines.
 
     In closed form, ``e_i / (1 - h_i)`` with the leverage h of each molecule; NaN for a molecule

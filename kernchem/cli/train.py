@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kernchem._warnings import collected_warnings
+from kernchem.cli.choice import named_candidate
 from kernchem.cli.parity import check_figure, check_folder
 from kernchem.cli.progress import interruptible, working
 from kernchem.errors import SettingError
 
 if TYPE_CHECKING:
     from kernchem.benchmark.candidates import Candidate
-    from kernchem.cli.sample import Sample
+    from kernchem.cli.training_molecules import TrainingMolecules
 
 __all__ = ["train"]
 
@@ -125,8 +126,8 @@ def train(
     the name of a dataset. It is read piece by piece and may be larger than the memory.
     """
     from kernchem.benchmark.candidates import model_settings
-    from kernchem.cli.sample import draw
     from kernchem.cli.summary import Summary
+    from kernchem.cli.training_molecules import draw
     from kernchem.model_files import save
 
     candidate, own = _candidate(descriptor, kernel, settings)
@@ -168,8 +169,7 @@ def _candidate(
     descriptor: str | None, kernel: str | None, settings: Path | None
 ) -> tuple[Candidate, dict[str, Any]]:
     """Return what is fitted, and the regressor and arguments that a settings file gives."""
-    from kernchem.benchmark.candidates import KERNELS, RECOMMENDED, list_candidates
-    from kernchem.models.recipes import RECIPES
+    from kernchem.benchmark.candidates import RECOMMENDED, list_candidates
 
     if settings is not None:
         if descriptor is not None or kernel is not None:
@@ -181,15 +181,7 @@ def _candidate(
         model = read_settings(settings)
         # The first candidate is the reference.
         return list_candidates([model.descriptor], [model.kernel])[1], model.estimator_settings()
-    name = RECOMMENDED if descriptor is None else descriptor
-    if name in RECIPES and kernel not in (None, "auto"):
-        if kernel not in KERNELS:
-            raise SettingError(f"--kernel {kernel} is unknown; use one of {', '.join(KERNELS)}")
-        raise SettingError(
-            f"--kernel {kernel}: {name} brings its own kernel; name a --descriptor too, such as "
-            "encoded-bonds-3"
-        )
-    return list_candidates([name], ["auto" if kernel is None else kernel])[1], {}
+    return named_candidate(RECOMMENDED if descriptor is None else descriptor, kernel), {}
 
 
 def _alpha(text: str) -> Any:
@@ -210,7 +202,7 @@ def _check_outputs(out: Path, figure: Path | None, *, no_plot: bool) -> None:
         check_figure(figure)
 
 
-def _fit(model: Any, sample: Sample) -> list[str]:
+def _fit(model: Any, sample: TrainingMolecules) -> list[str]:
     """Fit the model and return the warnings that were given."""
     with collected_warnings() as told:
         model.fit(sample.structures, sample.labels)

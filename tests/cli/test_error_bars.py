@@ -130,12 +130,12 @@ def test_settings_file_names_the_model(folder, tmp_path):
 
 
 def test_more_memory_is_needed(folder, tmp_path, monkeypatch):
-    from kernchem.cli import sample
+    from kernchem.cli import training_molecules
 
     for free in (10**6, 10**9, 24 * 10**9):
         n = largest_training_set(free, "gpr")
         assert 4 * 8 * n**2 <= free < 4 * 8 * (n + 1) ** 2
-    monkeypatch.setattr(sample, "free_memory", lambda: 4 * 8 * 30**2)
+    monkeypatch.setattr(training_molecules, "free_memory", lambda: 4 * 8 * 30**2)
     result = invoke(
         "train", folder / "train.xyz", "--model", "gpr", *OPTIONS, "--out", tmp_path / "m.kc"
     )

@@ -17,8 +17,8 @@ from kernchem import KRR, DeltaLearner, load, save
 from kernchem.cli import main, memory
 from kernchem.cli.memory import largest_training_set
 from kernchem.cli.reservoir import Reservoir
-from kernchem.cli.sample import draw
 from kernchem.cli.summary import Summary
+from kernchem.cli.training_molecules import draw
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import BagOfBonds, OverlapEigenvalues
 from kernchem.io import read
@@ -294,9 +294,9 @@ def test_molecules_without_a_label(folder, tmp_path):
 
 
 def test_a_kernel_matrix_that_does_not_fit(folder, tmp_path, monkeypatch):
-    from kernchem.cli import sample
+    from kernchem.cli import training_molecules
 
-    monkeypatch.setattr(sample, "free_memory", lambda: 8 * 2 * 40**2)
+    monkeypatch.setattr(training_molecules, "free_memory", lambda: 8 * 2 * 40**2)
     result = invoke(
         "train", folder / "train.xyz", "--target", TARGET, *FIXED, "--out", tmp_path / "m.kc"
     )
@@ -401,7 +401,7 @@ def test_the_document_shows_what_is_printed(tmp_path, monkeypatch):
     exec(code, {})
     sessions = re.findall(r"```console\n\$ (.+?)\n(.+?)```", text, re.DOTALL)
     commands = [session.split()[0] for session, _ in sessions]
-    assert commands == ["kernchem", "kernchem", "head"] * 2 + ["kernchem"]
+    assert commands == ["kernchem", "kernchem", "head"] * 2 + ["kernchem", "head", "kernchem"]
     for session, shown in sessions:
         command, *arguments = shlex.split(session)
         if arguments[0] == "baseline" and not all(map(find_spec, ("tblite", "mopactools"))):
@@ -412,9 +412,10 @@ def test_the_document_shows_what_is_printed(tmp_path, monkeypatch):
             result = invoke(*arguments)
             assert result.exit_code == 0, result.output
             lines = result.output.splitlines()
-        before, _, after = shown.partition("...\n")
-        beginning, end = before.splitlines(), after.splitlines()
-        assert len(lines) == len(beginning) or "...\n" in shown
+        # A line of three dots stands for lines that are left out.
+        before, *rest = re.split(r"^\.\.\.\n", shown, maxsplit=1, flags=re.MULTILINE)
+        beginning, end = before.splitlines(), "".join(rest).splitlines()
+        assert len(lines) == len(beginning) or rest
         for line, expected in zip(lines, beginning, strict=False):
             assert_like(line, expected)
         for line, expected in zip(lines[len(lines) - len(end) :], end, strict=True):
