@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem.cli.inputs import stream
+from kernchem.cli.methods import METHODS, make_program
 from kernchem.cli.outputs import XyzWriter
 from kernchem.cli.parity import check_folder
 from kernchem.cli.progress import interruptible
@@ -18,13 +19,11 @@ from kernchem.errors import SettingError
 from kernchem.units import ENERGY_UNITS, energy_factor
 
 if TYPE_CHECKING:
-    from kernchem.baselines import BaselineResult, ProgramBaseline
+    from kernchem.baselines import BaselineResult
     from kernchem.structures import Structures
 
 __all__ = ["baseline"]
 
-#: Names of methods, as on the command line, and the classes that run them.
-_METHODS = {"gfn1": "GFN1", "gfn2": "GFN2", "am1": "AM1", "pm6": "PM6", "pm7": "PM7"}
 _SUFFIXES = (".xyz", ".extxyz")
 #: Molecules in memory at a time; many, as processes start anew for each batch.
 _BATCH = 10_000
@@ -40,7 +39,7 @@ _LISTED = 20
     metavar="NAME",
     multiple=True,
     required=True,
-    help=f"One of {', '.join(_METHODS)}. May be given several times.",
+    help=f"One of {', '.join(METHODS)}. May be given several times.",
 )
 @click.option(
     "--output",
@@ -119,7 +118,7 @@ class _Run:
         self._factor, self._unit = energy_factor("kcal/mol", unit), unit
         self._forces = settings["forces"]
         names = dict.fromkeys(name.lower() for name in methods)
-        self._baselines = {name: _make(name, settings) for name in names}
+        self._baselines = {name: make_program(name, settings) for name in names}
         for program in self._baselines.values():
             # What is not installed is told before anything is read.
             program.identity()
@@ -186,12 +185,3 @@ class _Run:
                 click.echo(f"... and {more} more", err=True)
         for name, n_ok in self._n_ok.items():
             click.echo(f"{name}: {n_ok} of {self._n} energies in {self._unit}", err=True)
-
-
-def _make(name: str, settings: dict[str, Any]) -> ProgramBaseline:
-    from kernchem import baselines
-
-    if name not in _METHODS:
-        raise SettingError(f"--method {name} is unknown; use one of {', '.join(_METHODS)}")
-    made: ProgramBaseline = getattr(baselines, _METHODS[name])(**settings)
-    return made

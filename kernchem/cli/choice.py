@@ -1,15 +1,71 @@
-"""The descriptor and kernel that a command was given by name."""
+"""The model that a command was told to fit: descriptor and kernel by name, or a settings file."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kernchem.errors import SettingError
 
 if TYPE_CHECKING:
     from kernchem.benchmark.candidates import Candidate
 
-__all__ = ["named_candidate"]
+__all__ = ["ChosenModel", "choose_model", "named_candidate"]
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """An estimator that is not fitted, its kind ("krr" or "gpr") and what describes molecules."""
+
+    estimator: Any
+    kind: str
+    name: str
+
+
+def choose_model(
+    descriptor: str | None,
+    kernel: str | None,
+    settings: Path | None,
+    *,
+    model: str | None = None,
+    alpha: str | None = None,
+    composition: bool | None = None,
+    baselines: Sequence[str] = (),
+    default: str | None = None,
+    default_kind: str = "krr",
+) -> ChosenModel:
+    """Return the model that options of these names ask for.
+
+    Raises
+    ------
+    SettingError
+        If a name is unknown, or options exclude one another.
+    """
+    from kernchem.benchmark.candidates import RECOMMENDED, list_candidates, model_settings
+
+    own: dict[str, Any] = {}
+    if settings is not None:
+        if descriptor is not None or kernel is not None:
+            raise SettingError(
+                "--settings excludes --descriptor and --kernel; leave out one or the other"
+            )
+        from kernchem.benchmark.settings_file import read_settings
+
+        read = read_settings(settings)
+        own = read.estimator_settings()
+        # The first candidate is the reference.
+        candidate = list_candidates([read.descriptor], [read.kernel])[1]
+    else:
+        candidate = named_candidate(descriptor or default or RECOMMENDED, kernel)
+    of_file = own.pop("model", default_kind)
+    kind = of_file if model is None else model
+    own = model_settings(kind, own | ({} if alpha is None else {"alpha": _alpha(alpha)}))
+    if composition is not None:
+        own["composition"] = composition
+    names = baselines[0] if len(baselines) == 1 else list(baselines) or None
+    return ChosenModel(candidate.estimator(names, **own), kind, candidate.descriptor)
 
 
 def named_candidate(descriptor: str, kernel: str | None) -> Candidate:
@@ -36,3 +92,12 @@ def named_candidate(descriptor: str, kernel: str | None) -> Candidate:
     except SettingError as error:
         options = f"--descriptor {descriptor}" + ("" if kernel is None else f" --kernel {kernel}")
         raise SettingError(f"{options}: {error}") from None
+
+
+def _alpha(text: str) -> Any:
+    if text in {"loo", "fit"}:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise SettingError(f"--alpha {text}: use a positive number or loo") from None

@@ -11,6 +11,7 @@ import kernchem
 from kernchem.cli.baseline import baseline
 from kernchem.cli.benchmark import benchmark
 from kernchem.cli.datasets import datasets
+from kernchem.cli.learn import learn
 from kernchem.cli.predict import predict
 from kernchem.cli.sample import sample
 from kernchem.cli.train import train
@@ -56,6 +57,7 @@ def main() -> None:
 main.add_command(baseline)
 main.add_command(benchmark)
 main.add_command(datasets)
+main.add_command(learn)
 main.add_command(predict)
 main.add_command(sample)
 main.add_command(train)

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kernchem._warnings import collected_warnings
-from kernchem.cli.choice import named_candidate
+from kernchem.cli.choice import choose_model
 from kernchem.cli.parity import check_figure, check_folder
 from kernchem.cli.progress import interruptible, working
 from kernchem.errors import SettingError
 
 if TYPE_CHECKING:
-    from kernchem.benchmark.candidates import Candidate
     from kernchem.cli.training_molecules import TrainingMolecules
 
 __all__ = ["train"]
@@ -125,19 +124,19 @@ def train(
     FILE is a file or folder of structures that kernchem.read understands, such as extended XYZ, or
     the name of a dataset. It is read piece by piece and may be larger than the memory.
     """
-    from kernchem.benchmark.candidates import model_settings
     from kernchem.cli.summary import Summary
     from kernchem.cli.training_molecules import draw
     from kernchem.model_files import save
 
-    candidate, own = _candidate(descriptor, kernel, settings)
-    of_file = own.pop("model", "krr")
-    kind = of_file if model is None else model
-    own = model_settings(kind, own | ({} if alpha is None else {"alpha": _alpha(alpha)}))
-    if composition is not None:
-        own["composition"] = composition
-    baselines = None if not baseline else baseline[0] if len(baseline) == 1 else list(baseline)
-    estimator = candidate.estimator(baselines, **own)
+    chosen = choose_model(
+        descriptor,
+        kernel,
+        settings,
+        model=model,
+        alpha=alpha,
+        composition=composition,
+        baselines=baseline,
+    )
     figure = None if no_plot else plot or out.with_suffix(".png")
     _check_outputs(out, figure, no_plot=no_plot and plot is not None)
     with interruptible(context):
@@ -151,46 +150,18 @@ def train(
                 seed=seed,
                 skip_missing=skip_missing,
                 advance=advance,
-                model=kind,
+                model=chosen.kind,
             )
         with working(f"fitting {len(sample.labels)} molecules", shown=not quiet):
-            told = _fit(estimator, sample)
-        save(estimator, out, target=sample.target, unit=sample.unit)
-        summary = Summary(estimator, sample, candidate.descriptor)
+            told = _fit(chosen.estimator, sample)
+        save(chosen.estimator, out, target=sample.target, unit=sample.unit)
+        summary = Summary(chosen.estimator, sample, chosen.name)
         if figure is not None:
             summary.plot(figure)
     if not quiet:
         summary.print(told)
         where = f"Model: {out}" if figure is None else f"Model: {out}, figure: {figure}"
         click.echo(where)
-
-
-def _candidate(
-    descriptor: str | None, kernel: str | None, settings: Path | None
-) -> tuple[Candidate, dict[str, Any]]:
-    """Return what is fitted, and the regressor and arguments that a settings file gives."""
-    from kernchem.benchmark.candidates import RECOMMENDED, list_candidates
-
-    if settings is not None:
-        if descriptor is not None or kernel is not None:
-            raise SettingError(
-                "--settings excludes --descriptor and --kernel; leave out one or the other"
-            )
-        from kernchem.benchmark.settings_file import read_settings
-
-        model = read_settings(settings)
-        # The first candidate is the reference.
-        return list_candidates([model.descriptor], [model.kernel])[1], model.estimator_settings()
-    return named_candidate(RECOMMENDED if descriptor is None else descriptor, kernel), {}
-
-
-def _alpha(text: str) -> Any:
-    if text in {"loo", "fit"}:
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise SettingError(f"--alpha {text}: use a positive number or loo") from None
 
 
 def _check_outputs(out: Path, figure: Path | None, *, no_plot: bool) -> None:

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, clone
 
 from kernchem._validation import is_whole, real_numbers, short
 from kernchem._warnings import collected_warnings
-from kernchem.errors import KernchemWarning, OracleError, SettingError
+from kernchem.errors import CompositionError, KernchemWarning, OracleError, SettingError
 from kernchem.sampling.active_folder import Journal
 from kernchem.sampling.active_ledger import Ledger
 from kernchem.sampling.active_models import Follower, bounds_of_mae, describe, kernel_part
@@ -29,7 +29,6 @@ from kernchem.sampling.active_reports import (
     write_picture,
 )
 from kernchem.sampling.active_stop import StopRule, stop_rule
-from kernchem.sampling.inputs import fitted_model
 from kernchem.sampling.selector import BatchSelector
 from kernchem.structures import Structures, as_structures
 
@@ -340,8 +339,15 @@ class _Campaign:
         if len(rows) == self.follower.n_known:
             return "unchanged"
         # Of few labels there is much to complain; only the last model's troubles matter.
-        with collected_warnings() as self._told:
-            return self.follower.learn(self.pool[rows], self.ledger.labels[rows])
+        try:
+            with collected_warnings() as self._told:
+                return self.follower.learn(self.pool[rows], self.ledger.labels[rows])
+        except CompositionError as error:
+            if self.follower.model is not None:
+                raise
+            # Some more labels will do.
+            self._told = [str(error)]
+            return None
 
     def _state(self, refit: str | None) -> dict[str, Any]:
         """Return what is known about the model."""
@@ -384,13 +390,7 @@ class _Campaign:
             seed = np.random.SeedSequence([selector.random_state, number])
             selector.random_state = int(seed.generate_state(1)[0])
         if selector.kernel is None and selector.descriptor is None:
-            part = kernel_part(self.follower.model or self.learner.model)
-            if self.follower.model is not None and fitted_model(part) is not None:
-                selector.set_params(kernel=part)
-            else:
-                selector.set_params(
-                    kernel=part.kernel, descriptor=part.descriptor, composition=part.composition
-                )
+            selector.kernel = kernel_part(self.follower.model or self.learner.model)
         selector.fit(
             self.pool,
             np.array(ledger.order, dtype=np.int64),
@@ -399,7 +399,8 @@ class _Campaign:
         )
         n = self.learner.batch_size
         if self.follower.model is None:
-            n = max((self.learner.initial or n) - len(ledger.order), 1)
+            missing = (self.learner.initial or n) - len(ledger.order)
+            n = missing if missing > 0 else n
         n = min(n, selector.n_left_)
         if n:
             try:

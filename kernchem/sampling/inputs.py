@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from kernchem.errors import SettingError
 from kernchem.kernels import RadialKernel, StructureKernel
-from kernchem.models import KRR
+from kernchem.models import KRR, DeltaLearner
 from kernchem.models.composition import CompositionSpace
 from kernchem.models.joint import stacked
 from kernchem.models.kernel_model import KernelModel, settled
@@ -84,6 +84,10 @@ def gather(
     noise: float | None,
 ) -> Gathered:
     """Return all rows; ``targets`` and ``labelled`` are further samples or None."""
+    unfitted, free = _unfitted_model(kernel), kernel is None or isinstance(kernel, str)
+    if unfitted is not None:
+        kernel, free = unfitted.kernel, unfitted.optimizer is not None
+        descriptor, composition = unfitted.descriptor, unfitted.composition
     model = fitted_model(kernel)
     if model is not None:
         return _of_model(model, pool, targets, labelled, noise)
@@ -110,7 +114,7 @@ def gather(
         features, sizes = _arrays(pool, targets, labelled)
         basis, alike = None, _classes(features)
     made = settings._initial_kernel(features)
-    if kernel is None or isinstance(kernel, str):
+    if free:
         _widen(made, features)
     rows = RowKernel(settled(made, features), features)
     return Gathered(rows, sizes, basis, alike, _scaled(rows, relative))
@@ -159,10 +163,21 @@ def _scaled(rows: RowKernel, relative: float) -> float:
     return relative * float(np.mean(rows.diagonal()))
 
 
+def _unfitted_model(kernel: Any) -> Any:
+    """Return the kernel model that was given in place of a kernel before there are labels."""
+    inner = kernel
+    while isinstance(inner, DeltaLearner):
+        inner = inner.model
+    unfitted = isinstance(inner, KernelModel) and not hasattr(inner, "dual_coef_")
+    return inner if unfitted and not hasattr(kernel, "model_") else None
+
+
 def _widen(kernel: Any, features: Any) -> None:
-    """Set the length scale of a kernel that was given by name."""
+    """Set the length scale of a kernel that may choose it; it is a scalar that is not fixed."""
     base = kernel.base if isinstance(kernel, StructureKernel) else kernel
-    if isinstance(base, RadialKernel):
+    if not isinstance(base, RadialKernel) or np.ndim(base.length_scale):
+        return
+    if not base.hyperparameter_length_scale.fixed:
         base.length_scale = _WIDTH * base.length_scale_from(typical_distance(kernel, features))
 
 

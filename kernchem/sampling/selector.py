@@ -44,11 +44,12 @@ class BatchSelector(BaseEstimator):
     ----------
     strategy : str, default "ivr"
         One of those above.
-    kernel : kernel, str, Terms, fitted model or None, default None
+    kernel : kernel, str, Terms, model or None, default None
         As in :class:`kernchem.KRR`; "precomputed" takes a kernel matrix as the pool. Objects are
         used as they are; a kernel by name gets a length scale from the distances in the pool. A
         fitted KRR, GPR or DeltaLearner lends its kernel, descriptor, noise and composition, and its
-        training set as labelled samples unless others are given.
+        training set as labelled samples unless others are given; one that is not fitted its kernel,
+        descriptor and composition, and a length scale that it would choose comes from distances.
     descriptor : descriptor or None, default None
         Turns structures into features.
     noise : float or None, default None

@@ -15,7 +15,7 @@ from sklearn.dummy import DummyRegressor
 
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import CoulombMatrix
-from kernchem.errors import OracleError, ResumeError, SettingError
+from kernchem.errors import KernchemWarning, OracleError, ResumeError, SettingError
 from kernchem.kernels import Laplacian
 from kernchem.models import GPR, KRR, DeltaLearner
 from kernchem.sampling import ActiveLearner, BatchSelector, Budget, Patience, TargetError
@@ -253,6 +253,26 @@ def _terms():
     from kernchem.models import Term
 
     return Term(CoulombMatrix(), Laplacian(30.0)) + Term(CoulombMatrix(), Laplacian(300.0))
+
+
+def test_labels_that_do_not_determine_the_elements(tmp_path):
+    data = pool()
+    whole = ActiveLearner(
+        GPR(descriptor=CoulombMatrix()), TARGET, folder=tmp_path / "a", batch_size=2
+    )
+    found = whole.set_params(stop=20).run(data)
+    refits = [row["refit"] for row in found.history_]
+    first = refits.index("chosen")
+    assert first > 1
+    assert set(refits[:first]) == {None}
+    assert found.model_ is not None
+    few = ActiveLearner(
+        GPR(descriptor=CoulombMatrix()), TARGET, folder=tmp_path / "b", batch_size=2
+    )
+    with pytest.warns(KernchemWarning, match="no molecule of the training set can be left out"):
+        few.set_params(stop=4).run(data)
+    assert few.model_ is None
+    assert len(few.selected_) == 4
 
 
 def test_errors(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from effort import size
 
-from kernchem import KRR, datasets
+from kernchem import GPR, KRR, DeltaLearner, datasets
 from kernchem.descriptors import CoulombMatrix
 from kernchem.errors import SettingError
 from kernchem.kernels import Gaussian, Laplacian
@@ -256,7 +256,7 @@ def test_looking_ahead_changes_nothing(n_labelled):
         ({"strategy": "best"}, {}),
         ({"noise": -1.0}, {}),
         ({"rank": 0}, {}),
-        ({"kernel": KRR()}, {}),
+        ({"kernel": KRR(Gaussian()), "rank": -1}, {}),
         ({}, {"labelled": [60]}),
         ({}, {"groups": [0]}),
         ({}, {"costs": np.zeros(60)}),
@@ -273,3 +273,22 @@ def test_rounding_does_not_choose_where_the_composition_is_open():
     n = size(80, 20)
     whole = BatchSelector(**options).fit(data).select(n)
     assert BatchSelector(**options, rank=120).fit(data).select(n).tolist() == whole.tolist()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_model_before_its_labels(wrapped):
+    data = datasets.load_qm_small()[:40]
+
+    def picks(kernel, **options):
+        return BatchSelector(kernel=kernel, **options).fit(data).select(10).tolist()
+
+    def model(kernel, **options):
+        made = GPR(kernel, descriptor=CoulombMatrix(), **options)
+        return DeltaLearner(made, "gfn2_atomization_energy") if wrapped else made
+
+    by_name = picks("laplacian", descriptor=CoulombMatrix())
+    fixed = picks(Laplacian(1e-3), descriptor=CoulombMatrix())
+    assert by_name != fixed
+    assert picks(model("laplacian")) == picks(model(Laplacian(1e-3))) == by_name
+    assert picks(model(Laplacian(1e-3), optimizer=None)) == fixed
+    assert picks(model(Laplacian(1e-3, "fixed"))) == fixed
