@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import blas, solve_triangular
 
+from kernchem._threads import run_panels
 from kernchem.sampling.greedy_jit import choose_pivots
 from kernchem.solvers import CholeskyFactor
 
@@ -25,7 +26,7 @@ _RANK = 1e-8
 #: Rows among which the next pivots are looked for, and the most that are taken at a time.
 _CANDIDATES, _BLOCK = 1024, 128
 #: Rows of the factor that are computed at a time, so that they stay in the cache.
-_PANEL = 8192
+_PANEL = 4096
 #: Two rows whose squared distance is below this fraction of the largest variance are the same.
 SAME = 1e-12
 
@@ -166,12 +167,15 @@ class PivotedCholesky:
         past = np.ascontiguousarray(self._factor[rows, :m].T)
         own = columns[rows] - past.T @ past + self.noise * np.eye(new)
         lower = np.asfortranarray(np.linalg.cholesky(own))
-        for start in range(0, len(columns), _PANEL):
-            part = slice(start, start + _PANEL)
+
+        def fill(start: int, stop: int) -> None:
+            part = slice(start, stop)
             rest = columns[part] - self._factor[part, :m] @ past
             found = blas.dtrsm(1.0, lower, rest.T, lower=True, overwrite_b=True).T
             self._factor[part, m : m + new] = found
             self.residual[part] -= np.einsum("ij,ij->i", found, found)
+
+        run_panels(fill, len(columns), _PANEL, None)
         np.maximum(self.residual, 0.0, out=self.residual)
         self.pivots += rows.tolist()
         return self._factor[:, m : m + new]

@@ -16,6 +16,7 @@ __all__ = [
     "condition_pairs",
     "condition_rows",
     "multiply_rows",
+    "multiply_symmetric",
     "pivot_rows",
     "project",
 ]
@@ -151,6 +152,21 @@ def project(past, n, x, out):
             total += z[p] * x[p]
         for p in range(len(x)):
             out[p] -= total * z[p]
+
+
+@jit(fastmath=True)
+def multiply_symmetric(matrix, x, out):
+    """Write the product of a symmetric matrix with x; half of the matrix is read, once."""
+    n = len(x)
+    out[:] = 0.0
+    for k in range(n):
+        row = matrix[k]
+        total = 0.0
+        for p in range(k):
+            total += row[p] * x[p]
+        for p in range(k):
+            out[p] += row[p] * x[k]
+        out[k] = total + row[k] * x[k]
 
 
 @jit(fastmath=True)

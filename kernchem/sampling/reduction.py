@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import blas
 
+from kernchem._threads import run_panels
 from kernchem.sampling.covariance import PivotedCholesky
 from kernchem.sampling.greedy_jit import (
     best_row,
     condition_pairs,
     condition_rows,
     multiply_rows,
+    multiply_symmetric,
     project,
 )
 from kernchem.sampling.strategy import Problem, Strategy, nearly_same
@@ -31,8 +33,11 @@ _EXACT, _RANK = 5000, 2000
 _AHEAD, _MOST, _CANDIDATES = 4, 48, 1024
 #: Rows from which features are held in single precision.
 _SINGLE = 20_000
+#: Picks whose products are in double precision all the same, and the columns of the factor of the
+#: Gram matrix: what they tell is by far the most, and what is left is a small difference to it.
+_FIRST, _LEADING = 32, 128
 #: Rows that are updated at a time, and columns of a product with a triangular matrix.
-_PANEL, _COLUMNS = 8192, 256
+_PANEL, _COLUMNS = 4096, 256
 
 
 class _Whole:
@@ -83,38 +88,51 @@ class _LowRank:
         self.noise = problem.noise + cholesky.residual
         single = problem.n_rows > _SINGLE
         self.phi: Any = phi.astype(np.float32) if single else phi
-        self.gram = np.zeros((phi.shape[1], phi.shape[1]), order="F")
-        for start in range(0, len(phi), _PANEL):
-            part = slice(start, start + _PANEL)
-            scaled = self.phi[part] * np.sqrt(problem.weights[part, None]).astype(self.phi.dtype)
-            self.gram += scaled.T @ scaled
-        self._half: Any = self._factorised() if single else None
+        self.gram = self._gram(problem.weights)
+        self._half: Any = None
+        if single:
+            # Else weights are zero, or features more alike than single precision tells.
+            with contextlib.suppress(np.linalg.LinAlgError):
+                self._half = np.linalg.cholesky(self.gram)
         self.variance, self._squared = self._diagonal()
+        self._half = None
         self._z = np.zeros((16, phi.shape[1]))
         self.n = 0
 
-    def _factorised(self) -> Any:
-        """Return the Cholesky factor of the Gram matrix, in the precision of the features."""
-        try:
-            return np.linalg.cholesky(self.gram).astype(self.phi.dtype)
-        except np.linalg.LinAlgError:
-            # Weights of zero, or more features than single precision tells apart.
-            return None
+    def _gram(self, weights: _Array) -> _Array:
+        """Return Phi' W Phi."""
+        phi = self.phi
+        gram = np.zeros((phi.shape[1], phi.shape[1]))
+
+        def fill(start: int, stop: int) -> None:
+            # Rows of the upper triangle, in panels that are added in double precision.
+            for first in range(0, len(phi), _PANEL):
+                part = slice(first, first + _PANEL)
+                scaled = phi[part, start:stop] * weights[part, None].astype(phi.dtype)
+                gram[start:stop, start:] += scaled.T @ phi[part, start:]
+
+        run_panels(fill, len(gram), _COLUMNS, None)
+        return np.asarray(np.triu(gram) + np.triu(gram, 1).T)
 
     def _diagonal(self) -> tuple[_Array, _Array]:
-        """Return the diagonals of V and V W V."""
+        """Return the diagonals of V and V W V, summed in double precision."""
         plain, squared = np.zeros(len(self.phi)), np.zeros(len(self.phi))
-        for start in range(0, len(self.phi), _PANEL):
-            part = slice(start, start + _PANEL)
-            a = self.phi[part]
-            plain[part] = np.einsum("ij,ij->i", a, a, dtype=np.float64)
-            if self._half is None:
-                a = a.astype(np.float64)
-                squared[part] = np.einsum("ij,ij->i", a @ self.gram, a)
-                continue
-            for first in range(0, len(self._half), _COLUMNS):
-                found = a[:, first:] @ self._half[first:, first : first + _COLUMNS]
+        half: Any = None if self._half is None else self._half.astype(self.phi.dtype)
+
+        def fill(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            a, double = self.phi[part], self.phi[part].astype(np.float64)
+            plain[part] = np.einsum("ij,ij->i", double, double)
+            if half is None:
+                squared[part] = np.einsum("ij,ij->i", double @ self.gram, double)
+                return
+            found = double @ self._half[:, :_LEADING]
+            squared[part] = np.einsum("ij,ij->i", found, found)
+            for first in range(_LEADING, len(half), _COLUMNS):
+                found = a[:, first:] @ half[first:, first : first + _COLUMNS]
                 squared[part] += np.einsum("ij,ij->i", found, found, dtype=np.float64)
+
+        run_panels(fill, len(plain), _PANEL, None)
         return plain, squared
 
     def pairs(self, left: _Rows, right: _Rows) -> tuple[_Array, _Array]:
@@ -138,7 +156,8 @@ class _LowRank:
         x, z = self.phi[row].astype(np.float64), np.empty(self.phi.shape[1])
         project(self._z, self.n, x, z)
         z /= np.sqrt(max(float(z @ x), 0.0) + noise)
-        along, y = blas.dsymv(1.0, self.gram, z), np.empty(len(z))
+        along, y = np.empty_like(z), np.empty_like(z)
+        multiply_symmetric(self.gram, z, along)
         project(self._z, self.n, along, y)
         if self.n == len(self._z):
             self._z = np.concatenate([self._z, np.zeros_like(self._z)])
@@ -146,13 +165,23 @@ class _LowRank:
         self.n += 1
         return z, y, float(z @ along)
 
-    def products(self, directions: list[_Array]) -> Any:
+    def products(self, directions: list[_Array], double: bool) -> Any:
         """Return products of the features with some directions, array (k, n_rows)."""
-        return np.stack(directions).astype(self.phi.dtype) @ self.phi.T
+        phi = self.phi
+        dtype = np.dtype(np.float64) if double else phi.dtype
+        both = np.stack(directions).astype(dtype)
+        out = np.empty((len(both), len(phi)), dtype=dtype)
+
+        def fill(start: int, stop: int) -> None:
+            out[:, start:stop] = both @ phi[start:stop].astype(dtype, copy=False).T
+
+        run_panels(fill, len(phi), _PANEL, None)
+        return out
 
     def step(self, row: int, noise: float) -> tuple[_Array, _Array]:
         """Condition on a label; return u and V W u."""
-        u, t = self.products([*self.directions(row, noise)[:2]])
+        double = self.n < _FIRST
+        u, t = self.products([*self.directions(row, noise)[:2]], double)
         return u, t
 
 
@@ -278,7 +307,7 @@ class IntegratedVariance(Strategy):
             usable[k] = False
             picks.append(int(chosen[k]))
             directions += [z, y]
-        found = engine.products(directions)
+        found = engine.products(directions, start < _FIRST)
         for k, unit in enumerate(picks):
             best, gain, _ = self._best()
             if k and best != unit:
