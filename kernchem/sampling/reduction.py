@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kernchem._threads import run_panels
 from kernchem.sampling.covariance import PivotedCholesky
+from kernchem.sampling.greedy_jit import (
+    best_row,
+    condition_pairs,
+    condition_rows,
+    multiply_rows,
+    multiply_symmetric,
+    project,
+)
 from kernchem.sampling.strategy import Problem, Strategy, nearly_same
 
 __all__ = ["IntegratedVariance"]
@@ -18,12 +28,16 @@ _Rows = npt.NDArray[np.int64]
 
 #: Rows up to which the covariance is held as a whole unless a rank is given, and the rank beyond.
 _EXACT, _RANK = 5000, 2000
-#: Picks that are planned before all rows are looked at, and the rows among which they are.
-_AHEAD, _CANDIDATES = 24, 1024
+#: Picks that are planned before all rows are looked at, at first and at most, and the rows among
+#: which they are.
+_AHEAD, _MOST, _CANDIDATES = 4, 48, 1024
 #: Rows from which features are held in single precision.
 _SINGLE = 20_000
-#: Rows that are updated at a time.
-_PANEL = 8192
+#: Picks whose products are in double precision all the same, and the columns of the factor of the
+#: Gram matrix: what they tell is by far the most, and what is left is a small difference to it.
+_FIRST, _LEADING = 32, 128
+#: Rows that are updated at a time, and columns of a product with a triangular matrix.
+_PANEL, _COLUMNS = 4096, 256
 
 
 class _Whole:
@@ -32,6 +46,7 @@ class _Whole:
     def __init__(self, problem: Problem) -> None:
         rows = slice(0, problem.n_rows)
         self.V, self.weights = problem.covariance.block(rows, rows), problem.weights
+        self.variance = np.array(np.diagonal(self.V))
         self.noise = np.full(problem.n_rows, problem.noise)
         self._u = np.zeros((problem.n_rows, 16))
         self._n = 0
@@ -73,41 +88,100 @@ class _LowRank:
         self.noise = problem.noise + cholesky.residual
         single = problem.n_rows > _SINGLE
         self.phi: Any = phi.astype(np.float32) if single else phi
-        self.gram = np.zeros((phi.shape[1], phi.shape[1]))
-        for start in range(0, len(phi), _PANEL):
-            part = slice(start, start + _PANEL)
-            scaled = self.phi[part] * np.sqrt(problem.weights[part, None]).astype(self.phi.dtype)
-            self.gram += scaled.T @ scaled
-        self._z = np.zeros((phi.shape[1], 16))
+        self.gram = self._gram(problem.weights)
+        self._half: Any = None
+        if single:
+            # Else weights are zero, or features more alike than single precision tells.
+            with contextlib.suppress(np.linalg.LinAlgError):
+                self._half = np.linalg.cholesky(self.gram)
+        self.variance, self._squared = self._diagonal()
+        self._half = None
+        self._z = np.zeros((16, phi.shape[1]))
         self.n = 0
+
+    def _gram(self, weights: _Array) -> _Array:
+        """Return Phi' W Phi."""
+        phi = self.phi
+        gram = np.zeros((phi.shape[1], phi.shape[1]))
+
+        def fill(start: int, stop: int) -> None:
+            # Rows of the upper triangle, in panels that are added in double precision.
+            for first in range(0, len(phi), _PANEL):
+                part = slice(first, first + _PANEL)
+                scaled = phi[part, start:stop] * weights[part, None].astype(phi.dtype)
+                gram[start:stop, start:] += scaled.T @ phi[part, start:]
+
+        run_panels(fill, len(gram), _COLUMNS, None)
+        return np.asarray(np.triu(gram) + np.triu(gram, 1).T)
+
+    def _diagonal(self) -> tuple[_Array, _Array]:
+        """Return the diagonals of V and V W V, summed in double precision."""
+        plain, squared = np.zeros(len(self.phi)), np.zeros(len(self.phi))
+        half: Any = None if self._half is None else self._half.astype(self.phi.dtype)
+
+        def fill(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            a, double = self.phi[part], self.phi[part].astype(np.float64)
+            plain[part] = np.einsum("ij,ij->i", double, double)
+            if half is None:
+                squared[part] = np.einsum("ij,ij->i", double @ self.gram, double)
+                return
+            found = double @ self._half[:, :_LEADING]
+            squared[part] = np.einsum("ij,ij->i", found, found)
+            for first in range(_LEADING, len(half), _COLUMNS):
+                found = a[:, first:] @ half[first:, first : first + _COLUMNS]
+                squared[part] += np.einsum("ij,ij->i", found, found, dtype=np.float64)
+
+        run_panels(fill, len(plain), _PANEL, None)
+        return plain, squared
 
     def pairs(self, left: _Rows, right: _Rows) -> tuple[_Array, _Array]:
         """Return V and V W V of pairs of rows."""
-        plain, squared = np.empty(len(left)), np.empty(len(left))
-        for start in range(0, len(left), _PANEL):
-            part = slice(start, start + _PANEL)
-            a, b = self.phi[left[part]].astype(np.float64), self.phi[right[part]]
-            plain[part] = np.einsum("ij,ij->i", a, b)
-            squared[part] = np.einsum("ij,ij->i", a @ self.gram, b)
+        plain, squared = self.variance[left], self._squared[left]
+        others = np.flatnonzero(left != right)
+        for start in range(0, len(others), _PANEL):
+            part = others[start : start + _PANEL]
+            rows, place = np.unique(np.stack([left[part], right[part]]), return_inverse=True)
+            a = self.phi[rows].astype(np.float64)
+            product, (i, j) = a @ self.gram, place.reshape(2, -1)
+            plain[part] = np.einsum("ij,ij->i", a[i], a[j])
+            squared[part] = np.einsum("ij,ij->i", product[i], a[j])
         return plain, squared
 
-    def directions(self, row: int, noise: float) -> tuple[_Array, _Array]:
-        """Condition on a label; return z and y with u = Phi z and V W u = Phi y, from before."""
-        past, x = self._z[:, : self.n], self.phi[row].astype(np.float64)
-        z = x - past @ (past.T @ x)
+    def directions(self, row: int, noise: float) -> tuple[_Array, _Array, float]:
+        """Condition on a label; return z and y with u = Phi z and V W u = Phi y, from before.
+
+        And u' W u.
+        """
+        x, z = self.phi[row].astype(np.float64), np.empty(self.phi.shape[1])
+        project(self._z, self.n, x, z)
         z /= np.sqrt(max(float(z @ x), 0.0) + noise)
-        y = self.gram @ z
-        y -= past @ (past.T @ y)
-        if self.n == self._z.shape[1]:
-            self._z = np.concatenate([self._z, np.zeros_like(self._z)], axis=1)
-        self._z[:, self.n] = z
+        along, y = np.empty_like(z), np.empty_like(z)
+        multiply_symmetric(self.gram, z, along)
+        project(self._z, self.n, along, y)
+        if self.n == len(self._z):
+            self._z = np.concatenate([self._z, np.zeros_like(self._z)])
+        self._z[self.n] = z
         self.n += 1
-        return z, y
+        return z, y, float(z @ along)
+
+    def products(self, directions: list[_Array], double: bool) -> Any:
+        """Return products of the features with some directions, array (k, n_rows)."""
+        phi = self.phi
+        dtype = np.dtype(np.float64) if double else phi.dtype
+        both = np.stack(directions).astype(dtype)
+        out = np.empty((len(both), len(phi)), dtype=dtype)
+
+        def fill(start: int, stop: int) -> None:
+            out[:, start:stop] = both @ phi[start:stop].astype(dtype, copy=False).T
+
+        run_panels(fill, len(phi), _PANEL, None)
+        return out
 
     def step(self, row: int, noise: float) -> tuple[_Array, _Array]:
         """Condition on a label; return u and V W u."""
-        both = np.stack(self.directions(row, noise), axis=1).astype(self.phi.dtype)
-        u, t = (self.phi @ both).T.astype(np.float64)
+        double = self.n < _FIRST
+        u, t = self.products([*self.directions(row, noise)[:2]], double)
         return u, t
 
 
@@ -134,11 +208,11 @@ class IntegratedVariance(Strategy):
         self._left = np.concatenate([np.repeat(rows, len(rows)) for rows in ordered])
         self._right = np.concatenate([np.tile(rows, len(rows)) for rows in ordered])
         self._d, self._s = self._engine.pairs(self._left, self._right)
-        every = np.arange(problem.n_rows)
-        self._variance = self._engine.pairs(every, every)[0]
+        self._variance = self._engine.variance.copy()
         self._trace = float(problem.weights @ self._variance)
+        self._rows = self._left if problem.single else np.zeros(0, dtype=np.int64)
         self._planned: deque[tuple[int, float, float]] = deque()
-        self._ahead = 0
+        self._ahead, self._length = 0, _AHEAD
 
     def _continue(self, n: int) -> None:
         self._ahead = n
@@ -163,8 +237,16 @@ class IntegratedVariance(Strategy):
         return out
 
     def _best(self) -> tuple[int, float, _Array]:
-        self.free &= self._variance[: self.problem.n_pool] > self._same
-        scores = np.where(self.open_units(), self._gains() / self.problem.costs, -np.inf)
+        problem = self.problem
+        if problem.single:
+            scores = np.empty(len(self._rows))
+            unit = best_row(
+                self._rows, self._open, self.free, self._d, self._s, self._engine.noise,
+                problem.costs, self._variance, self._same, scores,
+            )  # fmt: skip
+            return max(unit, 0), float(scores[unit]), scores
+        self.free &= self._variance[: problem.n_pool] > self._same
+        scores = np.where(self.open_units(), self._gains() / problem.costs, -np.inf)
         unit = int(np.argmax(scores))
         return unit, float(scores[unit]), scores
 
@@ -172,7 +254,7 @@ class IntegratedVariance(Strategy):
         if not self._planned:
             unit, gain, scores = self._best()
             low = isinstance(self._engine, _LowRank) and self.problem.single
-            if low and self._ahead > 1 and np.isfinite(gain):
+            if low and self._ahead > 1 and 0.0 < gain < np.inf:
                 self._plan(scores)
             else:
                 return unit, gain
@@ -185,66 +267,55 @@ class IntegratedVariance(Strategy):
         for row in self.problem.units[unit]:
             if self._variance[row] <= self._same:
                 continue
-            before = self._variance[row]
-            u, t = self._engine.step(int(row), self._engine.noise[row])
-            self._apply(int(row), before, u, t)
+            self._apply(int(row), *self._engine.step(int(row), self._engine.noise[row]))
         return self._trace
 
-    def _apply(self, row: int, before: float, u: _Array, t: _Array) -> None:
-        weights, n_pool = self.problem.weights, self.problem.n_pool
-        column = u * np.sqrt(max(before, 0.0) + self._engine.noise[row])
-        same = self._variance + self._variance[row] - 2.0 * column <= self._same
-        self.free[same[:n_pool]] = False
-        c = float(weights @ u**2)
-        a, b = u[self._left], u[self._right]
-        self._d -= a * b
-        self._s -= a * t[self._right] + t[self._left] * b - c * (a * b)
-        self._variance = np.maximum(self._variance - u**2, 0.0)
-        self._trace -= c
+    def _apply(self, row: int, u: Any, t: Any) -> None:
+        loss = condition_rows(
+            u, row, self._engine.noise[row], self.problem.weights, self._same, self._variance,
+            self.free,
+        )  # fmt: skip
+        condition_pairs(u, t, loss, self._left, self._right, self._d, self._s)
+        self._trace -= loss
 
     def _plan(self, scores: _Array) -> None:
         """Choose several rows among a few, and keep those that are the best of all rows.
 
         Every row is looked at afterwards, by one product of matrices for all picks.
         """
-        problem, engine = self.problem, self._engine
-        units = np.array([rows[0] for rows in problem.units])
+        engine = self._engine
         size = min(_CANDIDATES, len(scores))
         chosen = np.sort(np.argpartition(-scores, size - 1)[:size])
-        rows, costs = units[chosen], problem.costs[chosen]
-        noise = engine.noise[rows]
-        phi = engine.phi[rows].astype(np.float64)
-        d, s = self._variance[rows].copy(), np.empty(size)
-        place = np.empty(problem.n_rows, dtype=np.int64)
-        place[self._left] = np.arange(len(self._left))
-        s[:] = self._s[place[rows]]
-        usable = np.isfinite(scores[chosen])
+        rows, costs = self._rows[chosen], self.problem.costs[chosen]
+        noise, phi = engine.noise[rows], engine.phi[rows]
+        d, s, local = self._variance[rows], self._s[chosen], np.empty(size)
+        usable, closed = np.isfinite(scores[chosen]), np.ones(size, dtype=bool)
+        every, ones = np.arange(size), np.ones(size)
+        u, t = np.empty((2, size), dtype=phi.dtype)
         picks: list[int] = []
-        pairs: list[tuple[_Array, _Array]] = []
+        directions: list[_Array] = []
         start = engine.n
-        for _ in range(min(_AHEAD, self._ahead)):
-            local = np.where(usable, s / np.maximum(d + noise, 1e-300) / costs, -np.inf)
-            k = int(np.argmax(local))
-            if not np.isfinite(local[k]) or local[k] <= 0.0:
+        for _ in range(min(self._length, self._ahead)):
+            k = best_row(every, usable, closed, d, s, noise, costs, d, self._same, local)
+            if k < 0 or local[k] <= 0.0:
                 break
-            z, y = engine.directions(int(rows[k]), noise[k])
-            u, t = phi @ z, phi @ y
-            column = u * np.sqrt(max(d[k], 0.0) + noise[k])
-            usable[d + d[k] - 2.0 * column <= self._same] = False
-            usable &= d > self._same
+            z, y, loss = engine.directions(int(rows[k]), noise[k])
+            multiply_rows(phi, every, z.astype(phi.dtype), y.astype(phi.dtype), u, t)
+            condition_rows(u, k, noise[k], ones, self._same, d, closed)
+            # This is the loss over all rows, not only over these.
+            condition_pairs(u, t, loss, every, every, local, s)
             usable[k] = False
-            s = np.maximum(s - 2.0 * u * t + float(z @ engine.gram @ z) * u**2, 0.0)
-            d = np.maximum(d - u**2, 0.0)
-            picks.append(int(rows[k]))
-            pairs.append((z, y))
-        both = np.stack([v for pair in pairs for v in pair], axis=1).astype(engine.phi.dtype)
-        found = (engine.phi @ both).astype(np.float64)
-        for k, row in enumerate(picks):
-            unit, gain, _ = self._best()
-            if k and unit != self._unit_of[row]:
+            picks.append(int(chosen[k]))
+            directions += [z, y]
+        found = engine.products(directions, start < _FIRST)
+        for k, unit in enumerate(picks):
+            best, gain, _ = self._best()
+            if k and best != unit:
                 # Another row is better: forget what came after it.
                 engine.n = start + k
                 break
-            self._apply(row, self._variance[row], found[:, 2 * k], found[:, 2 * k + 1])
-            self.take(int(self._unit_of[row]))
-            self._planned.append((int(self._unit_of[row]), gain, self._trace))
+            self._apply(int(self._rows[unit]), found[2 * k], found[2 * k + 1])
+            self.take(unit)
+            self._planned.append((unit, gain, self._trace))
+        kept = len(self._planned)
+        self._length = min(2 * kept if kept == len(picks) else kept + _AHEAD, _MOST)

@@ -94,6 +94,8 @@ class Strategy(ABC):
         pool, closed = problem.alike[: problem.n_pool], [*problem.labelled, *problem.excluded]
         #: Rows of the pool that are neither labelled, nor chosen, nor copies of such rows.
         self.free = ~np.isin(pool, problem.alike[np.array(closed, dtype=np.int64)])
+        self._by_class = np.argsort(pool, kind="stable")
+        self._classes = pool[self._by_class]
         n_units = len(problem.units)
         self._unit_of = np.empty(problem.n_pool, dtype=np.int64)
         for number, rows in enumerate(problem.units):
@@ -129,8 +131,10 @@ class Strategy(ABC):
         rows = self.problem.units[unit]
         pool = self.problem.alike[: self.problem.n_pool]
         self._open[unit] = False
-        self.free[rows] = False
-        self.free &= ~np.isin(pool, pool[rows])
+        starts = np.searchsorted(self._classes, pool[rows], side="left")
+        stops = np.searchsorted(self._classes, pool[rows], side="right")
+        for start, stop in zip(starts, stops, strict=True):
+            self.free[self._by_class[start:stop]] = False
 
     def by_unit(self, scores: _Array, how: str = "sum") -> _Array:
         """Return scores (n_pool,) of units per cost, minus infinity where none may be chosen."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.sparse.linalg import eigsh
 
 from kernchem.sampling.covariance import PivotedCholesky
+from kernchem.sampling.greedy_jit import pivot_rows
 from kernchem.sampling.strategy import Strategy, nearly_same
 
 __all__ = ["CUR", "DOptimal", "MaximumVariance"]
@@ -31,7 +32,6 @@ class MaximumVariance(Strategy):
     def _init(self) -> None:
         problem = self.problem
         self._cholesky = PivotedCholesky(problem.covariance, problem.noise)
-        self._left = np.array(self._cholesky.residual)
         self._planned: deque[tuple[int, float, float]] = deque()
         self._ahead = 0
 
@@ -60,20 +60,18 @@ class MaximumVariance(Strategy):
             scores = self.by_unit(np.where(self.free, variances[:n_pool], 0.0))
             unit = int(np.argmax(scores))
             blocks, rows, gains = [problem.units[unit]], problem.units[unit], scores[unit]
+        if not len(rows):
+            return
         part = cholesky.extend(rows)
-        done = 0
+        own, traces = np.empty(len(rows)), np.empty(len(rows))
+        noise, least = problem.noise, cholesky.least
+        pivot_rows(part, variances, rows, noise, least, self.free, own, traces)
+        last = -1
         for block in blocks:
-            gain = variances[block[0]] / problem.costs[self._unit_of[block[0]]]
-            for row in block:
-                u = part[:, done]
-                column = u * np.sqrt(max(variances[row], 0.0) + problem.noise)
-                same = variances + variances[row] - 2.0 * column <= cholesky.least
-                same[rows] = False
-                self.free[same[:n_pool]] = False
-                variances = np.maximum(variances - u**2, 0.0)
-                done += 1
-            told = float(gain if gains is None else gains)
-            self._planned.append((int(self._unit_of[block[0]]), told, float(variances.sum())))
+            last += len(block)
+            unit = int(self._unit_of[block[0]])
+            told = float(own[last] / problem.costs[unit] if gains is None else gains)
+            self._planned.append((unit, told, float(traces[last])))
 
     def _get_best(self) -> tuple[int, float]:
         if not self._planned:

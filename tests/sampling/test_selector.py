@@ -9,7 +9,8 @@ from kernchem.descriptors import CoulombMatrix
 from kernchem.errors import SettingError
 from kernchem.kernels import Gaussian, Laplacian
 from kernchem.models.composition import CompositionSpace
-from kernchem.sampling import BatchSelector
+from kernchem.sampling import BatchSelector, covariance, reduction
+from kernchem.sampling.covariance import Covariance, PivotedCholesky, RowKernel
 from kernchem.sampling.strategies import STRATEGIES
 
 NOISE = 1e-3
@@ -248,6 +249,75 @@ def test_looking_ahead_changes_nothing(n_labelled):
     single = BatchSelector(rank=200, noise=NOISE).fit(X, labelled)
     n = size(60, 15)
     assert ahead.select(n).tolist() == [int(single.select(1)[0]) for _ in range(n)]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Every panel and block several times in small pools."""
+    monkeypatch.setattr(covariance, "_PANEL", 23)
+    monkeypatch.setattr(covariance, "_BLOCK", 7)
+    monkeypatch.setattr(covariance, "_CANDIDATES", 19)
+    monkeypatch.setattr(reduction, "_PANEL", 23)
+    monkeypatch.setattr(reduction, "_COLUMNS", 11)
+    monkeypatch.setattr(reduction, "_LEADING", 16)
+    monkeypatch.setattr(reduction, "_CANDIDATES", 20)
+
+
+def test_pivoted_cholesky_is_the_plain_algorithm(small_blocks):
+    X = points(150, 4)
+    rest = Gaussian()(X)
+    V = Covariance(RowKernel(Gaussian(), X), 150, np.zeros(0, dtype=np.int64), NOISE, None)
+    cholesky = PivotedCholesky(V, capacity=10)
+    factor = cholesky.run(60)
+    for k, pivot in enumerate(cholesky.pivots):
+        assert pivot == np.argmax(np.diag(rest))
+        column = rest[:, pivot] / np.sqrt(rest[pivot, pivot])
+        np.testing.assert_allclose(factor[:, k], column, rtol=0, atol=1e-11)
+        rest = rest - np.outer(column, column)
+    np.testing.assert_allclose(cholesky.residual, np.diag(rest), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("double", [0, 4])
+@pytest.mark.parametrize("case", ["plain", "weights", "targets", "costs", "groups"])
+def test_single_precision_is_brute_force(monkeypatch, small_blocks, case, double):
+    monkeypatch.setattr(reduction, "_SINGLE", 0)
+    monkeypatch.setattr(reduction, "_FIRST", double)
+    n_rows = size(110, 60)
+    X, rng = points(n_rows, 5), np.random.default_rng(1)
+    weights, costs, blocks, options = np.ones(n_rows), None, None, {}
+    if case == "weights":
+        options["weights"] = weights = rng.uniform(0, 1, n_rows)
+    if case == "targets":
+        options["targets"] = np.arange(10, 30)
+        weights = np.isin(np.arange(n_rows), options["targets"]) * 1.0
+    if case == "costs":
+        options["costs"] = costs = rng.uniform(1, 3, n_rows)
+    if case == "groups":
+        options["groups"] = groups = np.arange(n_rows) % 37
+        blocks = [np.flatnonzero(groups == g).tolist() for g in range(37)]
+    n = size(20, 4)
+    picks, gains = brute_force(
+        Gaussian()(X), [3, 17], NOISE, weights, n, n_rows, blocks=blocks, costs=costs
+    )
+    selector = BatchSelector(kernel=Gaussian(), noise=NOISE, rank=n_rows).fit(X, [3, 17], **options)
+    found = selector.select(n)
+    rows = picks if blocks is None else [row for g in picks for row in blocks[g]]
+    assert found.tolist() == rows
+    scale = weights.mean() if case == "weights" else 1.0
+    # Single precision has seven digits; a gain is what is left of larger numbers.
+    np.testing.assert_allclose(selector.gain_ * scale, gains, rtol=2e-5, atol=2e-6)
+
+
+def test_single_precision_keeps_the_gains_of_double(monkeypatch):
+    X = points(size(1500, 200), 16)
+    n = size(150, 20)
+    gains = []
+    for rows in (10**9, 0):
+        monkeypatch.setattr(reduction, "_SINGLE", rows)
+        selector = BatchSelector(kernel=Gaussian(4.0), noise=1e-4, rank=size(400, 60)).fit(X)
+        selector.select(n)
+        gains.append(selector.gain_)
+    np.testing.assert_allclose(gains[1], gains[0], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
