@@ -1,8 +1,8 @@
 """Which samples to label next."""
 
 from kernchem.sampling.active import ActiveLearner
-from kernchem.sampling.active_stop import Budget, Patience, ProjectedGain, StopRule, TargetError
 from kernchem.sampling.adversarial import AdversarialSampler
+from kernchem.sampling.campaign.stop import Budget, Patience, ProjectedGain, StopRule, TargetError
 from kernchem.sampling.selector import BatchSelector
 
 __all__ = [

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import time
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,20 +12,14 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, clone
 
 from kernchem._validation import is_whole, real_numbers, short
-from kernchem._warnings import collected_warnings
-from kernchem.errors import CompositionError, KernchemWarning, OracleError, SettingError
-from kernchem.sampling.active_folder import Journal
-from kernchem.sampling.active_ledger import Ledger
-from kernchem.sampling.active_models import Follower, bounds_of_mae, describe, kernel_part
-from kernchem.sampling.active_oracles import Oracle, make_oracle, read_answers, write_questions
-from kernchem.sampling.active_reports import (
-    draw_history,
-    status_line,
-    write_history,
-    write_labelled,
-    write_picture,
-)
-from kernchem.sampling.active_stop import StopRule, stop_rule
+from kernchem.errors import SettingError
+from kernchem.sampling.campaign.folder import Journal
+from kernchem.sampling.campaign.following import describe, kernel_part
+from kernchem.sampling.campaign.ledger import Ledger
+from kernchem.sampling.campaign.loop import LEAST, Campaign
+from kernchem.sampling.campaign.oracles import make_oracle
+from kernchem.sampling.campaign.reports import draw_history
+from kernchem.sampling.campaign.stop import stop_rule
 from kernchem.sampling.selector import BatchSelector
 from kernchem.structures import Structures, as_structures
 
@@ -38,11 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["ActiveLearner"]
 
 _Array = npt.NDArray[np.float64]
-
-#: Names of files for the user in the folder of a campaign.
-_QUESTIONS, _ANSWERS = "questions.xyz", ("answers*.xyz", "answers*.extxyz", "answers*.csv")
-#: Labels below which no model is fitted.
-_LEAST = 2
 
 
 class ActiveLearner(BaseEstimator):
@@ -228,7 +214,7 @@ class ActiveLearner(BaseEstimator):
         folder = Path(self.folder)
         with Journal.locked(folder):
             ledger = Ledger(Journal(folder, settings), known, prices)
-            campaign = _Campaign(self, batch, ledger, rule, selector, options, folder, report)
+            campaign = Campaign(self, batch, ledger, rule, selector, options, folder, report)
             try:
                 campaign.run(oracle)
             finally:
@@ -250,7 +236,7 @@ class ActiveLearner(BaseEstimator):
         """
         return draw_history(self.history_, self.target, ax)
 
-    def _take(self, campaign: _Campaign) -> None:
+    def _take(self, campaign: Campaign) -> None:
         ledger = campaign.ledger
         self.model_, self.stopped_ = campaign.follower.model, campaign.stopped
         self.history_ = campaign.history
@@ -260,7 +246,7 @@ class ActiveLearner(BaseEstimator):
 
     def _checked_selector(self) -> BatchSelector:
         """Return an unfitted selector; complain about settings."""
-        for name, least in (("batch_size", 1), ("max_failures", 1), ("initial", _LEAST)):
+        for name, least in (("batch_size", 1), ("max_failures", 1), ("initial", LEAST)):
             value = getattr(self, name)
             if not is_whole(value, least) and not (name == "initial" and value is None):
                 raise SettingError(f"{name}={short(value)}; use a whole number from {least} on")
@@ -282,208 +268,6 @@ class ActiveLearner(BaseEstimator):
                 "selector=BatchSelector(descriptor=...)"
             )
         return made
-
-
-class _Campaign:
-    """One call of ``run``."""
-
-    def __init__(
-        self,
-        learner: ActiveLearner,
-        pool: Structures,
-        ledger: Ledger,
-        rule: StopRule,
-        selector: BatchSelector,
-        options: dict[str, Any],
-        folder: Path,
-        report: Callable[[Mapping[str, Any]], None] | None,
-    ) -> None:
-        self.learner, self.pool, self.ledger, self.rule = learner, pool, ledger, rule
-        self.selector, self.options, self.folder = selector, options, folder
-        self.report, self.stopped = report, ""
-        self.follower = Follower(learner.model)
-        self.history = [dict(row) for row in ledger.rounds]
-        self.waiting: list[int] = []
-        self._failures = 0
-        self._told: list[str] = []
-
-    def run(self, oracle: Oracle | None) -> None:
-        """Go on until there is a reason to stop."""
-        with status_line(shown=self.learner.progress) as self.show:
-            try:
-                self._replay()
-                while not self.stopped:
-                    if not self.ledger.pending and not self._begin():
-                        break
-                    self.stopped = self.rule.reason(self.history) or ""
-                    if not self.stopped:
-                        self._ask_user() if oracle is None else self._ask(oracle)
-                self._close()
-            finally:
-                self._write()
-        for text in self._told:
-            warnings.warn(text, KernchemWarning, stacklevel=3)
-
-    def _replay(self) -> None:
-        """Fit the model of the last round; it depends on nothing before the last choice."""
-        rounds = self.ledger.rounds
-        chosen = [k for k, row in enumerate(rounds) if row["refit"] == "chosen"]
-        for row in rounds[chosen[-1] :] if chosen else ():
-            self._learn(row["labels"])
-
-    def _learn(self, n_labels: int) -> str | None:
-        rows = self.ledger.order[:n_labels]
-        self.show(f"learning {n_labels} labels")
-        if len(rows) < max(self.learner.initial or self.learner.batch_size, _LEAST):
-            return None
-        if len(rows) == self.follower.n_known:
-            return "unchanged"
-        # Of few labels there is much to complain; only the last model's troubles matter.
-        try:
-            with collected_warnings() as self._told:
-                return self.follower.learn(self.pool[rows], self.ledger.labels[rows])
-        except CompositionError as error:
-            if self.follower.model is not None:
-                raise
-            # Some more labels will do.
-            self._told = [str(error)]
-            return None
-
-    def _state(self, refit: str | None) -> dict[str, Any]:
-        """Return what is known about the model."""
-        residuals = getattr(self.follower.model, "loo_residuals_", np.zeros(0))
-        mean, lower, upper = bounds_of_mae(residuals, len(self.ledger.order))
-        return {
-            "round": len(self.ledger.rounds),
-            "labels": len(self.ledger.order),
-            "failed": len(self.ledger.failed),
-            "cost": self.ledger.spent,
-            "loo_mae": mean,
-            "loo_lower": lower,
-            "loo_upper": upper,
-            "refit": refit,
-        }
-
-    def _begin(self) -> bool:
-        """Learn what is new and select the next batch; False if there is nothing left."""
-        clock = time.perf_counter()
-        state = self._state(self._learn(len(self.ledger.order)))
-        picks, gains = self._select()
-        if not picks:
-            self.stopped = "the whole pool is labelled or failed"
-            return False
-        gain = float(np.mean(gains))
-        state |= {
-            "gain": gain if math.isfinite(gain) else None,
-            "picks": picks,
-            "seconds": round(time.perf_counter() - clock, 3),
-        }
-        self.ledger.begin(state)
-        self._tell(dict(self.ledger.rounds[-1]))
-        return True
-
-    def _select(self) -> tuple[list[int], _Array]:
-        ledger, number = self.ledger, len(self.ledger.rounds)
-        self.show(f"selecting among {len(self.pool)} structures")
-        selector = clone(self.selector)
-        if is_whole(selector.random_state, 0):
-            seed = np.random.SeedSequence([selector.random_state, number])
-            selector.random_state = int(seed.generate_state(1)[0])
-        if selector.kernel is None and selector.descriptor is None:
-            selector.kernel = kernel_part(self.follower.model or self.learner.model)
-        selector.fit(
-            self.pool,
-            np.array(ledger.order, dtype=np.int64),
-            excluded=np.array(sorted(ledger.failed), dtype=np.int64),
-            **self.options,
-        )
-        n = self.learner.batch_size
-        if self.follower.model is None:
-            missing = (self.learner.initial or n) - len(ledger.order)
-            n = missing if missing > 0 else n
-        n = min(n, selector.n_left_)
-        if n:
-            try:
-                selector.select(n)
-            except SettingError:
-                # Those that are left tell nothing new.
-                n = len(selector.gain_)
-        return selector.selected_.tolist(), selector.gain_
-
-    def _ask(self, oracle: Oracle) -> None:
-        for index in self.ledger.pending:
-            self.stopped = self._exhausted([index]) or ""
-            if self.stopped:
-                return
-            self.show(
-                f"round {len(self.ledger.rounds) - 1}: asking for structure {index}, "
-                f"{len(self.ledger.order)} labels are there"
-            )
-            answer = oracle(self.pool[index : index + 1])
-            self.ledger.answer(index, answer)
-            self._failures = self._failures + 1 if answer.reason else 0
-            if self._failures >= self.learner.max_failures:
-                raise OracleError(
-                    f"{self._failures} labels in a row failed, the last of structure {index} "
-                    f"({self.pool[index].formula}): {answer.reason}; mend the oracle, or raise "
-                    "max_failures; what is labelled is kept"
-                )
-
-    def _exhausted(self, asked: list[int]) -> str | None:
-        """Return why the last of some structures must not be labelled after the others."""
-        prices = self.ledger.costs[asked]
-        n_labels, spent = len(self.ledger.order) + len(asked) - 1, float(prices[:-1].sum())
-        return self.rule.exhausted(n_labels, self.ledger.spent + spent, float(prices[-1]))
-
-    def _ask_user(self) -> None:
-        """Take what the user has answered; write down what is still to be labelled."""
-        name = self.learner.target
-        for pattern in _ANSWERS:
-            for path in sorted(self.folder.glob(pattern)):
-                for index, answer in sorted(read_answers(path, name, self.pool).items()):
-                    if not self.ledger.is_known(index):
-                        self.ledger.answer(index, answer)
-        path = self.folder / _QUESTIONS
-        for index in self.ledger.pending:
-            reason = self._exhausted([*self.waiting, index])
-            if reason:
-                self.stopped = "" if self.waiting else reason
-                break
-            self.waiting.append(index)
-        if not self.waiting:
-            path.unlink(missing_ok=True)
-            return
-        write_questions(path, self.pool, self.waiting)
-        self.stopped = (
-            f"waiting for {len(self.waiting)} labels: {path} holds the structures; put their "
-            f"{name} into {path.with_name('answers.xyz')}, or pool_index and {name} into "
-            f"{path.with_name('answers.csv')}, and start again"
-        )
-
-    def _close(self) -> None:
-        """Learn what came after the last round began, and add the end to the history."""
-        n_labels = len(self.ledger.order)
-        last = self.ledger.rounds[-1] if self.ledger.rounds else {"labels": -1, "failed": 0}
-        refit: Any = last.get("refit")
-        if n_labels == last["labels"] and len(self.ledger.failed) == last["failed"]:
-            return
-        if n_labels > last["labels"]:
-            refit = self._learn(n_labels)
-        self._tell(self._state(refit) | {"gain": None, "picks": [], "seconds": None})
-
-    def _tell(self, row: dict[str, Any]) -> None:
-        self.history.append(row)
-        if self.report is not None:
-            self.report(row)
-
-    def _write(self) -> None:
-        """Write the table, the picture and the labelled structures."""
-        write_history(self.folder / "history.csv", self.history)
-        write_labelled(
-            self.folder / "labelled.xyz", self.pool, self.ledger.order, self.ledger.labels,
-            self.learner.target,
-        )  # fmt: skip
-        write_picture(self.folder / "history.png", self.history, self.learner.target)
 
 
 def _known(labels: Any, n_pool: int) -> _Array:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernchem.sampling.active_folder import Journal
-from kernchem.sampling.active_oracles import Answer
+from kernchem.sampling.campaign.folder import Journal
+from kernchem.sampling.campaign.oracles import Answer
 
 __all__ = ["Ledger"]
 

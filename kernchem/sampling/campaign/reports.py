@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem._files import write_atomically
-from kernchem.sampling.active_oracles import write_structures
+from kernchem.sampling.campaign.oracles import write_structures
 from kernchem.structures import Structures
 
 if TYPE_CHECKING:

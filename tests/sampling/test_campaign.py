@@ -17,10 +17,10 @@ from kernchem.errors import (
 from kernchem.kernels import Laplacian
 from kernchem.models import GPR, KRR, DeltaLearner
 from kernchem.sampling import Budget, Patience, ProjectedGain, TargetError
-from kernchem.sampling.active_folder import Journal
-from kernchem.sampling.active_models import Follower, bounds_of_mae
-from kernchem.sampling.active_oracles import make_oracle, read_answers, write_questions
-from kernchem.sampling.active_stop import stop_rule
+from kernchem.sampling.campaign.folder import Journal
+from kernchem.sampling.campaign.following import Follower, bounds_of_mae
+from kernchem.sampling.campaign.oracles import make_oracle, read_answers, write_questions
+from kernchem.sampling.campaign.stop import stop_rule
 
 
 def row(labels=0, loo=None, upper=None, gain=None, refit="chosen", cost=0.0):

@@ -1,0 +1,1 @@
+"""Parts of a campaign: who labels, what is kept, how the model follows, and when it ends."""
