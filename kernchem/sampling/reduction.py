@@ -91,7 +91,8 @@ class _LowRank:
         self.gram = self._gram(problem.weights)
         self._half: Any = None
         if single:
-            # Else weights are zero, or features more alike than single precision tells.
+            # There is none where most weights are zero, or where rounding makes the matrix
+            # indefinite; the product with the whole matrix takes twice as long.
             with contextlib.suppress(np.linalg.LinAlgError):
                 self._half = np.linalg.cholesky(self.gram)
         self.variance, self._squared = self._diagonal()
