@@ -2,7 +2,7 @@
 
 from kernchem.sampling.active import ActiveLearner
 from kernchem.sampling.adversarial import AdversarialSampler
-from kernchem.sampling.campaign.stop import Budget, Patience, ProjectedGain, StopRule, TargetError
+from kernchem.sampling.campaign import Budget, Patience, ProjectedGain, StopRule, TargetError
 from kernchem.sampling.selector import BatchSelector
 
 __all__ = [
