@@ -6,7 +6,8 @@ from collections import deque
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse.linalg import eigsh
+from scipy.linalg import blas
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from kernchem.sampling.covariance import PivotedCholesky
 from kernchem.sampling.greedy_jit import pivot_rows
@@ -20,6 +21,8 @@ _Array = npt.NDArray[np.float64]
 _RANK = 2000
 #: Leading components of a D-optimal design, unless another number is given.
 _COMPONENTS = 200
+#: Rank from which CUR iterates for a component, and the error of its eigenvalue.
+_ITERATED, _TOLERANCE = 50, 1e-6
 #: Variance of the noise of a D-optimal design, relative to the mean leverage.
 _RIDGE = 1e-6
 
@@ -133,7 +136,8 @@ class CUR(FeatureStrategy):
 
     def _init(self) -> None:
         problem, self._phi = self.problem, self._features()
-        self._gram = (self._phi.T * problem.weights) @ self._phi
+        # Its lower triangle is kept.
+        self._gram = np.array((self._phi.T * problem.weights) @ self._phi, order="F")
         self._q = np.zeros((self._phi.shape[1], 0))
         self._vector = np.ones(self._phi.shape[1])
         self._same = nearly_same(problem.covariance.prior)
@@ -141,11 +145,7 @@ class CUR(FeatureStrategy):
 
     def _get_best(self) -> tuple[int, float]:
         self.free &= self._rest > self._same
-        if len(self._gram) > 2:
-            _, vectors = eigsh(self._gram, k=1, v0=self._vector)
-            self._vector = vectors[:, 0]
-        else:
-            self._vector = np.linalg.eigh(self._gram)[1][:, -1]
+        self._vector = self._component()
         leverage = (self._phi[: self.problem.n_pool] @ self._vector) ** 2
         leverage *= self.problem.weights[: self.problem.n_pool].max() / max(leverage.sum(), 1e-300)
         scores = self.by_unit(np.where(self.free, leverage, 0.0))
@@ -161,7 +161,19 @@ class CUR(FeatureStrategy):
             x /= size
             self._q = np.column_stack([self._q, x])
             self._rest -= (self._phi[: self.problem.n_pool] @ x) ** 2
-            along = self._gram @ x
-            self._gram -= np.outer(x, along) + np.outer(along, x)
-            self._gram += float(x @ along) * np.outer(x, x)
+            along = blas.dsymv(1.0, self._gram, x, lower=1)
+            along -= 0.5 * float(x @ along) * x
+            self._gram = blas.dsyr2(-1.0, x, along, lower=1, a=self._gram, overwrite_a=1)
         return float(np.trace(self._gram))
+
+    def _component(self) -> _Array:
+        """Return the first principal component of what is left."""
+        n = len(self._gram)
+        if n < _ITERATED:
+            return np.asarray(np.linalg.eigh(self._gram)[1][:, -1])
+        product = LinearOperator(
+            (n, n), lambda v: blas.dsymv(1.0, self._gram, v, lower=1), dtype=np.float64
+        )
+        start = self._vector - self._q @ (self._q.T @ self._vector)
+        _, vectors = eigsh(product, k=1, v0=start + 1e-3 / np.sqrt(n), tol=_TOLERANCE)
+        return np.asarray(vectors[:, 0])
