@@ -11,8 +11,9 @@ __all__ = ["FarthestPoint", "KMeansPlusPlus", "LargestCluster"]
 
 _Array = npt.NDArray[np.float64]
 
-#: Columns of the kernel in memory at a time.
-_CHUNK = 256
+#: Columns of the kernel that are computed at a time for labelled rows, and for picks: many cost
+#: little more than one.
+_CHUNK, _AHEAD = 256, 48
 
 
 class DistanceStrategy(Strategy):
@@ -28,15 +29,17 @@ class DistanceStrategy(Strategy):
         self.squared = np.full(problem.n_pool, np.inf)
         self.center = np.full(problem.n_pool, -1)
         self.n_centers = 0
+        self._columns: dict[int, _Array] = {}
         labelled = problem.labelled
         for start in range(0, len(labelled), _CHUNK):
             self._add(labelled[start : start + _CHUNK])
 
-    def _add(self, rows: npt.NDArray[np.int64]) -> None:
+    def _add(self, rows: npt.NDArray[np.int64], columns: _Array | None = None) -> None:
         n_pool = self.problem.n_pool
-        columns = self.problem.kernel.block(slice(0, n_pool), rows)
-        for k, row in enumerate(rows):
-            found = self._prior[:n_pool] + self._prior[row] - 2.0 * columns[:, k]
+        if columns is None:
+            columns = self.problem.kernel.block(slice(0, n_pool), rows).T
+        for column, row in zip(columns, rows, strict=True):
+            found = self._prior[:n_pool] + self._prior[row] - 2.0 * column
             np.maximum(found, 0.0, out=found)
             nearer = found < self.squared
             self.squared[nearer], self.center[nearer] = found[nearer], self.n_centers
@@ -60,8 +63,26 @@ class DistanceStrategy(Strategy):
         return unit, float(scores[unit])
 
     def _update(self, unit: int) -> float:
-        self._add(self.problem.units[unit])
+        rows = self.problem.units[unit]
+        self._fetch(rows)
+        self._add(rows, np.stack([self._columns.pop(int(row)) for row in rows]))
         return float(self.squared.sum())
+
+    def _fetch(self, rows: npt.NDArray[np.int64]) -> None:
+        """Have the columns of rows, and of some that are likely to be chosen soon."""
+        if all(int(row) in self._columns for row in rows):
+            return
+        more = np.setdiff1d(self._likely(), rows) if self.n_centers else rows[:0]
+        wanted = np.concatenate([rows, more])
+        block = self.problem.kernel.block(slice(0, self.problem.n_pool), wanted)
+        self._columns = dict(zip(wanted.tolist(), np.ascontiguousarray(block.T), strict=True))
+
+    def _likely(self) -> npt.NDArray[np.int64]:
+        """Return rows that are likely to be chosen soon: distances only fall."""
+        scores = np.where(self.free, self.squared, -np.inf)
+        size = min(_AHEAD, len(scores))
+        best = np.argpartition(-scores, size - 1)[:size]
+        return np.asarray(best[scores[best] > 0.0])
 
 
 class FarthestPoint(DistanceStrategy):
@@ -71,9 +92,18 @@ class FarthestPoint(DistanceStrategy):
 
 
 class KMeansPlusPlus(DistanceStrategy):
-    """A random row, with a probability proportional to the squared distance to the nearest one."""
+    """A random row, with a probability proportional to the squared distance to the nearest one.
+
+    Several rows are drawn at a time. As distances only fall, one is kept with the probability to
+    which its own has fallen since, which leaves the probabilities as they are.
+    """
 
     name = "kmeans++"
+
+    def _init(self) -> None:
+        self._drawn: list[int] = []
+        self._then = np.zeros(0)
+        super()._init()
 
     def _first(self) -> tuple[int, float]:
         unit = int(self.problem.rng.choice(np.flatnonzero(self.open_units())))
@@ -82,10 +112,21 @@ class KMeansPlusPlus(DistanceStrategy):
     def _get_best(self) -> tuple[int, float]:
         if not self.n_centers:
             return self._first()
-        scores = self.by_unit(np.where(self.free, self.squared, 0.0))
+        rng, scores = self.problem.rng, self.by_unit(np.where(self.free, self.squared, 0.0))
         chances = np.maximum(scores, 0.0)
-        unit = int(self.problem.rng.choice(len(chances), p=chances / chances.sum()))
-        return unit, float(scores[unit])
+        while True:
+            if not self._drawn:
+                shares = chances / chances.sum()
+                self._drawn = rng.choice(len(chances), size=_AHEAD, p=shares).tolist()
+                self._then = chances
+            unit = self._drawn.pop()
+            if rng.random() * self._then[unit] < chances[unit]:
+                return unit, float(scores[unit])
+
+    def _likely(self) -> npt.NDArray[np.int64]:
+        rows = [self.problem.units[unit] for unit in dict.fromkeys(self._drawn)]
+        found = np.concatenate([*rows, np.zeros(0, dtype=np.int64)])[:_AHEAD]
+        return found[self.free[found]]
 
 
 class LargestCluster(DistanceStrategy):
@@ -107,3 +148,13 @@ class LargestCluster(DistanceStrategy):
         largest = int(np.argmax(np.where(held, sizes, -1.0)))
         inside = usable & (self.center == largest)
         return self.by_unit(np.where(inside, self.squared, -np.inf), "max")
+
+    def _likely(self) -> npt.NDArray[np.int64]:
+        """Return the farthest rows of the largest clusters."""
+        problem = self.problem
+        far = np.where(self.free, self.squared, -np.inf)
+        order = np.lexsort((-far, self.center))
+        firsts = order[np.unique(self.center[order], return_index=True)[1]]
+        sizes = np.bincount(self.center, problem.weights[: problem.n_pool] * self.squared)
+        ranked = firsts[np.argsort(-sizes[self.center[firsts]], kind="stable")][:_AHEAD]
+        return np.asarray(ranked[far[ranked] > 0.0])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from effort import size
+from scipy.stats import chi2
 
 from kernchem import GPR, KRR, DeltaLearner, datasets
 from kernchem.descriptors import CoulombMatrix
@@ -159,6 +160,24 @@ def test_farthest_point_and_largest_cluster_are_the_plain_algorithms():
         sizes = [nearest[own == c].sum() for c in range(len(rows))]
         assert pick == np.argmax(np.where(own == np.argmax(sizes), nearest, -1.0))
         rows.append(int(pick))
+
+
+def test_kmeans_draws_in_proportion_to_squared_distances():
+    X = np.array([[0.0], [1.0], [1.5], [3.0], [-2.0]])
+    D = (X - X.T) ** 2
+    n = size(3000, 600)
+    counts = np.zeros((5, 5))
+    for seed in range(n):
+        selector = BatchSelector("kmeans++", kernel="linear", random_state=seed).fit(X, [0])
+        counts[tuple(selector.select(2))] += 1
+    expected = np.zeros((5, 5))
+    for first in range(1, 5):
+        after = np.minimum(D[0], D[first])
+        expected[first] = D[0, first] / D[0].sum() * after / after.sum()
+    assert (counts[expected == 0] == 0).all()
+    found, there = counts[expected > 0], n * expected[expected > 0]
+    # The 99.9 % quantile of chi squared with as many degrees of freedom.
+    assert ((found - there) ** 2 / there).sum() < chi2.ppf(0.999, len(there) - 1)
 
 
 def test_doptimal_maximises_the_determinant_of_the_information():
