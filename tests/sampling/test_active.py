@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ase.io import read as ase_read
 from ase.io import write
+from effort import size
 from sklearn.dummy import DummyRegressor
 
 from kernchem.datasets import load_qm_small
@@ -99,7 +100,7 @@ def test_killed_at_random_moments(tmp_path, rng):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["kernchem.sampling", "kernchem.datasets"])
     kills, cut, number, longest = 0, 0, 0, 3.0
-    while kills < 20:
+    while kills < size(20, 5):
         folder = tmp_path / f"killed-{number}"
         begin = time.monotonic()
         process = context.Process(target=_run, args=(folder, failing, 0.01))
