@@ -291,5 +291,10 @@ def test_errors(tmp_path):
     campaign(tmp_path, stop=6).run(data)
     with pytest.raises(ResumeError, match="batch_size was 6 and is now 7"):
         campaign(tmp_path, batch_size=7).run(data)
+    for other in ({"initial": 9}, {"selector": "fps"}, {"target": "e"}):
+        with pytest.raises(ResumeError, match=next(iter(other))):
+            campaign(tmp_path, **other).run(data)
+    with pytest.raises(ResumeError, match="costs"):
+        campaign(tmp_path).run(data, costs=np.ones(80))
     with pytest.raises(ResumeError, match="the structures of the pool"):
         campaign(tmp_path).run(data[:70])
