@@ -16,6 +16,7 @@ from kernchem.sampling.strategy import Strategy, nearly_same
 __all__ = ["CUR", "DOptimal", "MaximumVariance"]
 
 _Array = npt.NDArray[np.float64]
+_Rows = npt.NDArray[np.int64]
 
 #: Rank of the features in which leverages are computed, unless another is given.
 _RANK = 2000
@@ -50,31 +51,45 @@ class MaximumVariance(Strategy):
         """Take a block of pivots, one group or several rows."""
         problem, cholesky = self.problem, self._cholesky
         variances = cholesky.residual.copy()
-        n_pool = problem.n_pool
-        self.free &= variances[:n_pool] > cholesky.least
-        if problem.single:
-            unit_costs = np.ones(problem.n_rows)
-            unit_costs[:n_pool] = problem.costs[self._unit_of]
-            usable = self.free & self.open_units()[self._unit_of]
-            rows = cholesky.best_block(self._rows(usable), unit_costs, max(self._ahead, 1))
-            blocks = [rows[k : k + 1] for k in range(len(rows))]
-            gains = None
-        else:
-            scores = self.by_unit(np.where(self.free, variances[:n_pool], 0.0))
-            unit = int(np.argmax(scores))
-            blocks, rows, gains = [problem.units[unit]], problem.units[unit], scores[unit]
-        if not len(rows):
+        self.free &= variances[: problem.n_pool] > cholesky.least
+        if not problem.single:
+            self._plan_group(variances)
             return
-        part = cholesky.extend(rows)
+        unit_costs = np.ones(problem.n_rows)
+        unit_costs[: problem.n_pool] = problem.costs[self._unit_of]
+        usable = self.free & self.open_units()[self._unit_of]
+        rows = cholesky.best_block(self._rows(usable), unit_costs, max(self._ahead, 1))
+        own, traces = self._condition(rows, variances)
+        for row, variance, trace in zip(rows, own, traces, strict=True):
+            unit = int(self._unit_of[row])
+            self._planned.append((unit, float(variance / problem.costs[unit]), float(trace)))
+
+    def _plan_group(self, variances: _Array) -> None:
+        problem, trace = self.problem, float(variances.sum())
+        scores = self.by_unit(np.where(self.free, variances[: problem.n_pool], 0.0))
+        unit = int(np.argmax(scores))
+        rows = problem.units[unit]
+        inside = np.zeros(problem.n_rows, dtype=bool)
+        inside[rows] = True
+        while len(rows):
+            if not problem.noise:
+                # Without noise, rows that the others of their group determine add nothing.
+                rows = self._cholesky.best_block(inside, 1.0, len(rows))
+            inside[rows] = False
+            _, traces = self._condition(rows, variances)
+            trace = float(traces[-1]) if len(rows) else trace
+            rows = np.flatnonzero(inside)
+            if problem.noise or not (self._cholesky.residual[rows] > self._cholesky.least).any():
+                break
+        self._planned.append((unit, float(scores[unit]), trace))
+
+    def _condition(self, rows: _Rows, variances: _Array) -> tuple[_Array, _Array]:
+        """Take rows as pivots; return the variance of each before, and what is left behind it."""
         own, traces = np.empty(len(rows)), np.empty(len(rows))
-        noise, least = problem.noise, cholesky.least
-        pivot_rows(part, variances, rows, noise, least, self.free, own, traces)
-        last = -1
-        for block in blocks:
-            last += len(block)
-            unit = int(self._unit_of[block[0]])
-            told = float(own[last] / problem.costs[unit] if gains is None else gains)
-            self._planned.append((unit, told, float(traces[last])))
+        if len(rows):
+            part, least = self._cholesky.extend(rows), self._cholesky.least
+            pivot_rows(part, variances, rows, self.problem.noise, least, self.free, own, traces)
+        return own, traces
 
     def _get_best(self) -> tuple[int, float]:
         if not self._planned:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase.calculators.emt import EMT
 from ase.io import read as ase_read
 from ase.io import write
 
@@ -18,7 +19,7 @@ from kernchem.kernels import Laplacian
 from kernchem.models import GPR, KRR, DeltaLearner
 from kernchem.sampling import Budget, Patience, ProjectedGain, TargetError
 from kernchem.sampling.campaign.folder import Journal
-from kernchem.sampling.campaign.following import Follower, bounds_of_mae
+from kernchem.sampling.campaign.following import Follower, bounds_of_mae, describe
 from kernchem.sampling.campaign.oracles import make_oracle, read_answers, write_questions
 from kernchem.sampling.campaign.stop import stop_rule
 
@@ -168,3 +169,108 @@ def test_following_equals_a_full_refit(kind):
     full = type(inner)(kernel, **settings).fit(data[:90], targets[:90])
     expected = full.predict(data[90:]) + (baseline[90:] if kind == "delta" else 0.0)
     np.testing.assert_allclose(follower.model.predict(data[90:]), expected, rtol=1e-9)
+
+
+def test_wrong_rules():
+    for wrong in (
+        Budget, lambda: Budget(labels=0), lambda: Budget(cost=-1.0), lambda: Patience(0),
+        lambda: Patience(2, 1.0), lambda: TargetError(0.0), lambda: ProjectedGain(-1.0),
+    ):  # fmt: skip
+        with pytest.raises(SettingError):
+            wrong()
+    both = Budget(labels=5) & Budget(cost=2.0)
+    assert both.exhausted(5, 1.0, 0.5) is None
+    assert "5 labels" in both.exhausted(5, 2.0, 0.5)
+    assert Budget(labels=5).reason([]) is None
+
+
+def test_new_elements_and_copies_are_learnt_by_a_refit():
+    data = load_qm_small()
+    labels = data["atomization_energy"]
+    fluorine = np.array([9 in one.numbers for one in data])
+    without, rows = np.flatnonzero(~fluorine)[:60], np.flatnonzero(fluorine)[:5]
+    model = GPR(descriptor=CoulombMatrix())
+    follower = Follower(model)
+    assert follower.learn(data[without], labels[without]) == "chosen"
+    every = np.concatenate([without, rows])
+    kernel, alpha = follower.model.kernel_, follower.model.alpha_
+    assert follower.learn(data[every], labels[every]) == "refitted"
+    assert follower.model.kernel_ == kernel
+    assert follower.model.alpha_ == alpha
+    full = GPR(kernel, descriptor=CoulombMatrix(), alpha=alpha, optimizer=None)
+    expected = full.fit(data[every], labels[every]).predict(data)
+    np.testing.assert_allclose(follower.model.predict(data), expected, rtol=1e-9)
+
+
+def test_a_delta_learner_keeps_its_hyperparameters():
+    data = load_qm_small()[:70]
+    labels = data["atomization_energy"]
+    follower = Follower(DeltaLearner(KRR(descriptor=CoulombMatrix()), "gfn2_atomization_energy"))
+    follower.learn(data[:50], labels[:50])
+    kernel = follower.model.model_.kernel_
+    assert follower.learn(data, labels) == "refitted"
+    assert follower.model.model_.kernel_ == kernel
+
+
+def test_no_residuals_have_no_bounds():
+    assert bounds_of_mae(np.full(3, np.nan), 0) == (None, None, None)
+
+
+def test_settings_are_described_alike_in_every_process():
+    def made():
+        return GPR(Laplacian(2.0), descriptor=CoulombMatrix(), random_state=np.arange(3))
+
+    assert describe(made()) == describe(made())
+    assert describe(made()) != describe(made().set_params(random_state=np.arange(1, 4)))
+    assert "0x" not in describe({"a": [object(), len], "b": made()})
+
+
+def test_damaged_folders(tmp_path):
+    Journal(tmp_path, {"a": 1}).append({"k": 0})
+    run = tmp_path / "campaign.json"
+    run.write_text("[]")
+    with pytest.raises(ResumeError, match=r"campaign\.json is damaged"):
+        Journal(tmp_path, {"a": 1})
+    run.unlink()
+    with pytest.raises(ResumeError, match=r"lies there without campaign\.json"):
+        Journal(tmp_path, {"a": 1})
+
+
+def test_wrong_answers(tmp_path):
+    pool, path, table = load_qm_small()[:10], tmp_path / "ask.xyz", tmp_path / "answers.csv"
+    for text, error in (("99,1.0", StructureError), ("3,1.0\n3,2.0", FileFormatError)):
+        table.write_text(f"pool_index,e\n{text}\n")
+        with pytest.raises(error, match="pool_index"):
+            read_answers(table, "e", pool)
+    write_questions(path, pool, [7, 2])
+    asked = ase_read(path, ":")
+    for atoms in asked:
+        atoms.info["e"] = 1.0
+    asked[0].info["failed"] = True
+    write(path, asked, format="extxyz")
+    assert read_answers(path, "e", pool)[7].reason == "failed"
+    asked[0].info["pool_index"] = 7.5
+    write(path, asked, format="extxyz")
+    with pytest.raises(PropertyError, match="no pool_index"):
+        read_answers(path, "e", pool)
+    asked[0].info["pool_index"] = "seven"
+    write(path, asked, format="extxyz")
+    with pytest.raises(PropertyError, match="one number per structure"):
+        read_answers(path, "e", pool)
+
+
+def test_calculators_label():
+    def factory():
+        return EMT()
+
+    ask, identity = make_oracle(factory)
+    assert "factory" in identity
+    data = load_qm_small()
+    k = next(k for k, one in enumerate(data) if set(one.numbers) <= {1, 6, 7, 8})
+    atoms = data[k].to_ase()
+    atoms.calc = EMT()
+    assert ask(data[k : k + 1]).label == pytest.approx(
+        atoms.get_potential_energy() * 23.060548, rel=1e-6
+    )
+    with pytest.raises(PropertyError, match="not one real number"):
+        make_oracle("smiles")[0](data[:1])

@@ -191,12 +191,14 @@ def _xyz_rows(path: Path, name: str, pool: Structures) -> Iterable[tuple[int, fl
                     "belong to the structures as they were written"
                 )
         reason = one.properties.get(_FAILED) or ""
-        yield index, float(found[name][k]), "" if reason is False else _told(reason)
+        yield index, float(found[name][k]), _told(reason)
 
 
 def _told(reason: Any) -> str:
-    """Return a reason as text; files may hold True, or a number that means nothing."""
-    return reason.strip() if isinstance(reason, str) else "failed" if reason is True else ""
+    """Return a reason as text; True is 1 where other structures of a file have none."""
+    if isinstance(reason, str):
+        return reason.strip()
+    return "failed" if reason == 1 else ""
 
 
 def _require_columns(path: Path, name: str, columns: Iterable[str]) -> None:

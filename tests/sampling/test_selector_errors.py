@@ -1,0 +1,105 @@
+"""What selectors refuse, and how they end when nothing tells more."""
+
+import numpy as np
+import pytest
+
+from kernchem import GPR, KRR, datasets
+from kernchem.descriptors import CoulombMatrix
+from kernchem.errors import SettingError
+from kernchem.kernels import Gaussian, Laplacian
+from kernchem.sampling import BatchSelector
+
+POINTS = np.random.default_rng(0).normal(size=(20, 2))
+
+
+@pytest.mark.parametrize("strategy", ["ivr", "maxvar", "cur", "fps", "lcmd"])
+@pytest.mark.parametrize("rank", [None, 10])
+def test_nothing_more_to_learn(strategy, rank):
+    # Without noise, two rows of a linear kernel of two features determine all others.
+    selector = BatchSelector(strategy, kernel="linear", noise=0.0, rank=rank)
+    if strategy in {"fps", "lcmd"}:
+        pool = np.repeat(POINTS[:2], 10, axis=0) + 1e-9 * POINTS
+    else:
+        pool = POINTS
+    selector.fit(pool)
+    with pytest.raises(SettingError, match="only 2 of them tell anything new"):
+        selector.select(5)
+    assert len(selector.selected_) == len(selector.gain_) == 2
+
+
+def test_a_large_group_without_noise():
+    """More rows than a block of pivots; all are labelled."""
+    X = np.random.default_rng(1).normal(size=(300, 3))
+    groups = np.r_[np.zeros(200, dtype=int), 1 + np.arange(100)]
+    selector = BatchSelector("maxvar", kernel=Gaussian(0.5), noise=0.0).fit(X, groups=groups)
+    picks = selector.select(2)
+    assert sorted(picks[:200]) == list(range(200))
+    K = Gaussian(0.5)(X)
+    V = K - K[:, :200] @ np.linalg.solve(K[:200, :200], K[:200])
+    assert picks[200] == np.argmax(np.diag(V))
+    assert selector.gain_[1] == pytest.approx(np.diag(V).max(), rel=1e-6)
+    assert selector.residual_trace_[0] == pytest.approx(np.trace(V), rel=1e-6)
+
+
+@pytest.mark.parametrize("strategy", ["ivr", "maxvar", "cur"])
+def test_groups_of_rows_that_tell_the_same(strategy):
+    selector = BatchSelector(strategy, kernel="linear", noise=0.0)
+    groups = np.arange(20) // 5
+    picks = selector.fit(POINTS, groups=groups).select(1)
+    assert len(picks) == 5
+    assert selector.residual_trace_[-1] == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("pool", "options", "message"),
+    [
+        (POINTS[:0], {}, "rows of features"),
+        (POINTS[0], {}, "rows of features"),
+        (np.full((3, 2), np.nan), {}, "finite"),
+        (POINTS, {"targets": POINTS[:, :1]}, "do not fit"),
+        (POINTS, {"labelled": np.full((1, 2), np.inf)}, "finite"),
+        (POINTS, {"excluded": [20]}, "excluded names rows"),
+    ],
+)
+def test_wrong_samples(pool, options, message):
+    with pytest.raises(SettingError, match=message):
+        BatchSelector(kernel=Gaussian()).fit(pool, **options)
+
+
+def test_wrong_kernel_matrices_and_models():
+    K = Gaussian()(POINTS)
+    for pool, options in ((K[:5], {}), (K, {"targets": POINTS}), (K, {"labelled": POINTS})):
+        with pytest.raises(SettingError, match="square kernel matrix"):
+            BatchSelector(kernel="precomputed").fit(pool, **options)
+    fitted = KRR(kernel="precomputed", alpha=1e-3).fit(K, POINTS[:, 0])
+    with pytest.raises(SettingError, match="precomputed kernel, which knows no pool"):
+        BatchSelector(kernel=fitted).fit(POINTS)
+    with pytest.raises(SettingError, match="not fitted"):
+        BatchSelector.from_model(GPR())
+    with pytest.raises(SettingError, match="no fitted KRR"):
+        BatchSelector.from_model("gaussian")
+    for n in (0, 1.5):
+        with pytest.raises(SettingError, match="whole number"):
+            BatchSelector(kernel=Gaussian()).fit(POINTS).select(n)
+
+
+def test_empty_pools_of_structures():
+    data = datasets.load_qm_small()[:6]
+    with pytest.raises(SettingError, match="the pool is empty"):
+        BatchSelector(descriptor=CoulombMatrix()).fit(data[:0])
+
+
+def test_labelled_samples_beside_a_model():
+    """A model on arrays takes labelled samples in place of its own training set."""
+    fitted = GPR(Laplacian(1.0), alpha=1e-3, optimizer=None).fit(POINTS[:8], POINTS[:8, 0])
+    own = BatchSelector(kernel=fitted).fit(POINTS[8:]).select(4)
+    given = BatchSelector(kernel=fitted, noise=1e-3).fit(POINTS[8:], POINTS[:8]).select(4)
+    none = BatchSelector(kernel=fitted).fit(POINTS[8:], []).select(4)
+    assert own.tolist() == given.tolist() != none.tolist()
+    data = datasets.load_qm_small()[:40]
+    model = KRR(Laplacian(300.0), descriptor=CoulombMatrix(), alpha=1e-3, optimizer=None)
+    model.fit(data[:20], data["atomization_energy"][:20])
+    rows = BatchSelector(kernel=model, noise=1e-3).fit(data, np.arange(20)).select(5)
+    apart = BatchSelector(kernel=model, noise=1e-3)
+    apart.fit(data[20:], data[:20], targets=data)
+    assert (apart.select(5) + 20).tolist() == rows.tolist()
