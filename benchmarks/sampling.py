@@ -15,8 +15,10 @@ import json
 import resource
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from kernchem import KRR, Structures
 from kernchem.descriptors import FCHL19, BagOfBonds, CoulombMatrix
@@ -43,11 +45,21 @@ def load(name: str, folder: Path) -> tuple[Structures, np.ndarray]:
         return Structures.from_arrays(data["Z"][known], data["R"][known]), labels[known]
 
 
-def errors(features: dict, rows: np.ndarray, test: np.ndarray) -> dict[str, float]:
-    """Fit to some molecules and return the errors on others."""
+def errors(
+    features: dict, rows: np.ndarray, test: np.ndarray, kernels: dict | None
+) -> dict[str, float]:
+    """Fit to some molecules and return the errors on others.
+
+    With a dictionary, the kernel of the first fit to so many molecules serves for all others.
+    """
     data, labels = features["data"], features["labels"]
     model = KRR(descriptor=features["descriptor"]())
+    known = None if kernels is None else kernels.get(len(rows))
+    if known is not None:
+        model.set_params(kernel=known)
     model.fit(data[rows], labels[rows])
+    if kernels is not None and known is None:
+        kernels[len(rows)] = fixed(model.kernel_)
     found = np.abs(model.predict(data[test]) - labels[test])
     return {
         "mae": float(found.mean()),
@@ -55,6 +67,12 @@ def errors(features: dict, rows: np.ndarray, test: np.ndarray) -> dict[str, floa
         "p95": float(np.quantile(found, 0.95)),
         "max": float(found.max()),
     }
+
+
+def fixed(kernel: Any) -> Any:
+    """Return a kernel of atoms whose width is not searched for."""
+    base = clone(kernel.base).set_params(length_scale_bounds="fixed")
+    return clone(kernel).set_params(base=base)
 
 
 def study(arguments: argparse.Namespace) -> None:
@@ -76,6 +94,7 @@ def study(arguments: argparse.Namespace) -> None:
                     data[pool[start]], labels[pool[start]]
                 )
                 settings = {"kernel": model, "noise": arguments.noise}
+            kernels: dict | None = {} if arguments.shared_width else None
             for strategy in arguments.strategies:
                 if time.perf_counter() > end:
                     print(f"stopped after {arguments.limit} s, within seed {seed}")
@@ -90,7 +109,7 @@ def study(arguments: argparse.Namespace) -> None:
                 seconds = time.perf_counter() - clock
                 chosen = np.concatenate([start, picks])
                 for budget in arguments.budgets:
-                    row = errors(given, pool[chosen[:budget]], test)
+                    row = errors(given, pool[chosen[:budget]], test, kernels)
                     results.append(
                         row
                         | {"descriptor": name, "seed": seed, "strategy": strategy}
@@ -165,6 +184,12 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=None)
     parser.add_argument("--noise", type=float, default=None)
     parser.add_argument("--warm", type=int, default=0, metavar="N")
+    parser.add_argument(
+        "--shared-width",
+        action="store_true",
+        help="each seed takes the width for a number of labels from random choice; for kernels of "
+        "atoms, where every search takes minutes",
+    )
     parser.add_argument("--limit", type=float, default=1e9, metavar="SECONDS")
     parser.add_argument("--json", type=Path, help="file for the results")
     parser.add_argument(
@@ -179,8 +204,8 @@ def main() -> None:
     if arguments.speed:
         speed(arguments.rows)
         return
-    if "random" not in arguments.strategies:
-        arguments.strategies.append("random")
+    # The first, as others may take their widths from it.
+    arguments.strategies = ["random", *(s for s in arguments.strategies if s != "random")]
     study(arguments)
 
 

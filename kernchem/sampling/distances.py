@@ -126,7 +126,7 @@ class KMeansPlusPlus(DistanceStrategy):
     def _likely(self) -> npt.NDArray[np.int64]:
         rows = [self.problem.units[unit] for unit in dict.fromkeys(self._drawn)]
         found = np.concatenate([*rows, np.zeros(0, dtype=np.int64)])[:_AHEAD]
-        return found[self.free[found]]
+        return np.asarray(found[self.free[found]])
 
 
 class LargestCluster(DistanceStrategy):
