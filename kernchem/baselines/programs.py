@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from abc import abstractmethod
 from collections.abc import Callable
@@ -214,6 +215,14 @@ def _joined(
 def _open_cache(folder: str | Path) -> ResultCache:
     """Return the cache of a folder; each process reads what it holds once."""
     place = (str(Path(folder).absolute()), os.getpid())
-    if place not in _OPEN or not Path(place[0]).is_dir():
+    if place in _OPEN and not Path(place[0]).is_dir():
+        _OPEN.pop(place).close()
+    if place not in _OPEN:
         _OPEN[place] = ResultCache(folder)
     return _OPEN[place]
+
+
+@atexit.register
+def _close_caches() -> None:
+    for cache in _OPEN.values():
+        cache.close()
