@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.base import clone
 
 from kernchem.errors import SettingError
-from kernchem.kernels import RadialKernel, StructureKernel
+from kernchem.kernels import Laplacian, Matern, RadialKernel, StructureKernel
 from kernchem.models import KRR, DeltaLearner
 from kernchem.models.composition import CompositionSpace
 from kernchem.models.joint import stacked
@@ -25,8 +25,9 @@ __all__ = ["Gathered", "fitted_model", "gather", "is_index"]
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
 
-#: Length scale where there are no labels to choose one by, in units of the one that suits the
-#: median distance. Those that labels choose are rather larger than smaller.
+#: Length scale of kernels with a kink where there are no labels to choose one by, in units of the
+#: one that suits the median distance: labels choose rather larger ones than smaller. Smooth kernels
+#: have the median's own: a wide one leaves a few directions that some rows seem to determine.
 _WIDTH = 4.0
 #: Noise relative to the mean variance where neither a model nor the user says it. With less, rows
 #: far from all others look as if they told as much as those in the midst of them.
@@ -178,7 +179,10 @@ def _widen(kernel: Any, features: Any) -> None:
     if not isinstance(base, RadialKernel) or np.ndim(base.length_scale):
         return
     if not base.hyperparameter_length_scale.fixed:
-        base.length_scale = _WIDTH * base.length_scale_from(typical_distance(kernel, features))
+        kink = isinstance(base, Laplacian) or (isinstance(base, Matern) and base.nu == 0.5)
+        base.length_scale = (_WIDTH if kink else 1.0) * base.length_scale_from(
+            typical_distance(kernel, features)
+        )
 
 
 def _structures(*parts: Any) -> tuple[Structures, tuple[int, int, int]]:

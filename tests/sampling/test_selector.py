@@ -165,7 +165,7 @@ def test_farthest_point_and_largest_cluster_are_the_plain_algorithms():
 def test_kmeans_draws_in_proportion_to_squared_distances():
     X = np.array([[0.0], [1.0], [1.5], [3.0], [-2.0]])
     D = (X - X.T) ** 2
-    n = size(3000, 600)
+    n = size(1500, 400)
     counts = np.zeros((5, 5))
     for seed in range(n):
         selector = BatchSelector("kmeans++", kernel="linear", random_state=seed).fit(X, [0])
