@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from effort import size
+from scipy.spatial.distance import pdist
 from scipy.stats import chi2
 
 from kernchem import GPR, KRR, DeltaLearner, datasets
@@ -382,3 +383,23 @@ def test_a_model_before_its_labels(wrapped):
     assert picks(model("laplacian")) == picks(model(Laplacian(1e-3))) == by_name
     assert picks(model(Laplacian(1e-3), optimizer=None)) == fixed
     assert picks(model(Laplacian(1e-3, "fixed"))) == fixed
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "metric", "factor"),
+    [
+        ("gaussian", Gaussian, "sqeuclidean", 1.0),
+        ("laplacian", Laplacian, "cityblock", 4.0),
+    ],
+)
+def test_widths_without_labels(name, made, metric, factor):
+    X = points(90, 5)
+    median = np.median(pdist(X, metric))
+    width = factor * made().length_scale_from(median)
+    by_name = BatchSelector(kernel=name).fit(X)
+    given = BatchSelector(kernel=made(width)).fit(X)
+    assert by_name.select(10).tolist() == given.select(10).tolist()
+    np.testing.assert_allclose(by_name.gain_, given.gain_, rtol=0.05)
+    other = BatchSelector(kernel=made(1.5 * width)).fit(X)
+    other.select(10)
+    assert np.abs(other.gain_ / given.gain_ - 1.0).max() > 0.1
