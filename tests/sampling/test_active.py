@@ -20,6 +20,7 @@ from kernchem.errors import KernchemWarning, OracleError, ResumeError, SettingEr
 from kernchem.kernels import Laplacian
 from kernchem.models import GPR, KRR, DeltaLearner
 from kernchem.sampling import ActiveLearner, BatchSelector, Budget, Patience, TargetError
+from kernchem.structures import Structures
 
 TARGET = "atomization_energy"
 
@@ -276,6 +277,32 @@ def test_labels_that_do_not_determine_the_elements(tmp_path):
     assert len(few.selected_) == 4
 
 
+def test_the_end_of_what_tells_anything_new(tmp_path):
+    data = pool(12)
+    # All copies of each other but for rounding: a batch cannot be filled.
+    moved = Structures.from_arrays(
+        [one.numbers for k in range(3) for one in data],
+        [one.positions + 1e-10 * k for k in range(3) for one in data],
+    )
+    oracle = dict(zip(range(36), 3 * data[TARGET].tolist(), strict=True))
+    asked = []
+
+    def energy(structure):
+        k = next(
+            k
+            for k, one in enumerate(moved)
+            if np.array_equal(one.positions, structure[0].positions)
+        )
+        asked.append(k % 12)
+        return oracle[k]
+
+    learner = ActiveLearner(
+        model(), energy, folder=tmp_path, batch_size=30, selector=BatchSelector("maxvar", noise=0.0)
+    ).run(moved)
+    assert sorted(asked) == list(range(12))
+    assert learner.stopped_ == "the whole pool is labelled or failed"
+
+
 def test_errors(tmp_path):
     data = pool()
     for wrong in (
@@ -286,8 +313,9 @@ def test_errors(tmp_path):
             campaign(tmp_path, **wrong).run(data)
     with pytest.raises(SettingError, match="no kernel to select in"):
         ActiveLearner(DummyRegressor(), TARGET, folder=tmp_path).run(data)
-    with pytest.raises(SettingError, match="one number for each of the 80"):
-        campaign(tmp_path).run(data, [1.0])
+    for labels in ([1.0], ["a"] * 80, [np.inf] * 80):
+        with pytest.raises(SettingError, match="one number for each of the 80"):
+            campaign(tmp_path).run(data, labels)
     campaign(tmp_path, stop=6).run(data)
     with pytest.raises(ResumeError, match="batch_size was 6 and is now 7"):
         campaign(tmp_path, batch_size=7).run(data)

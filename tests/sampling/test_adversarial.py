@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from kernchem import GPR
+from kernchem import GPR, KRR
 from kernchem.descriptors import BagOfBonds, InverseDistances
 from kernchem.errors import KernchemWarning, SettingError
 from kernchem.kernels import Gaussian, Laplacian, Matern
@@ -164,6 +164,26 @@ def test_settings_are_checked(rng, waters):
         AdversarialSampler(GPR())
     with pytest.warns(KernchemWarning, match="kinks"):
         AdversarialSampler(molecular(waters, descriptor=BagOfBonds()))
+    with pytest.raises(SettingError, match="give a fitted GPR"):
+        AdversarialSampler(KRR())
+    two = GPR(Gaussian(0.7), alpha=1e-5, optimizer=None, calibration=None)
+    with pytest.raises(SettingError, match="several targets"):
+        AdversarialSampler(two.fit(X, np.stack([energy(X), X[:, 0]], axis=1)))
+    crystal = Structures.from_arrays(
+        [waters[0].numbers], [waters[0].positions], cells=[9.0 * np.eye(3)], pbc=[[True] * 3]
+    )
+    with pytest.raises(SettingError, match="periodic"):
+        AdversarialSampler(molecular(waters)).sample(crystal, 1)
+
+
+def test_charges_go_with_the_structures(waters):
+    charged = Structures.from_arrays(
+        [one.numbers for one in waters], [one.positions for one in waters],
+        charge=[1.0] * 15, multiplicity=[2] * 15,
+    )  # fmt: skip
+    found, _ = AdversarialSampler(molecular(charged), max_displacement=0.1).sample(charged[:2], 2)
+    assert found.charge.tolist() == [1.0, 1.0]
+    assert found.multiplicity.tolist() == [2, 2]
 
 
 def test_one_well_finds_the_other(rng):

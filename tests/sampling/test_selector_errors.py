@@ -103,3 +103,20 @@ def test_labelled_samples_beside_a_model():
     apart = BatchSelector(kernel=model, noise=1e-3)
     apart.fit(data[20:], data[:20], targets=data)
     assert (apart.select(5) + 20).tolist() == rows.tolist()
+
+
+def test_kmeans_begins_at_random():
+    firsts = {
+        int(BatchSelector("kmeans++", kernel="linear", random_state=seed).fit(POINTS).select(3)[0])
+        for seed in range(30)
+    }
+    assert len(firsts) > 10
+
+
+def test_large_pools_are_of_low_rank(monkeypatch):
+    monkeypatch.setattr("kernchem.sampling.reduction._EXACT", 10)
+    monkeypatch.setattr("kernchem.sampling.reduction._RANK", 7)
+    large = BatchSelector(kernel=Gaussian(1.0)).fit(POINTS).select(5)
+    named = BatchSelector(kernel=Gaussian(1.0), rank=7).fit(POINTS).select(5)
+    assert large.tolist() == named.tolist()
+    assert BatchSelector(kernel=Gaussian(1.0)).fit(POINTS)._state._engine.phi.shape == (20, 7)
