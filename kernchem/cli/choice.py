@@ -7,12 +7,60 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from kernchem.errors import SettingError
 
 if TYPE_CHECKING:
     from kernchem.benchmark.candidates import Candidate
 
-__all__ = ["ChosenModel", "choose_model", "named_candidate"]
+__all__ = [
+    "QUICK",
+    "ChosenModel",
+    "baseline_option",
+    "choose_model",
+    "descriptor_option",
+    "kernel_option",
+    "named_candidate",
+    "settings_option",
+]
+
+
+#: What describes molecules where nothing is named: quick, and made for molecules of any kind.
+QUICK = "bob"
+
+#: Of commands that are quick by default.
+descriptor_option = click.option(
+    "--descriptor",
+    metavar="NAME",
+    help="One of those of kernchem benchmark; a wrong name lists them.  [default: bob]",
+)
+
+#: Beside it.
+kernel_option = click.option(
+    "--kernel",
+    metavar="NAME",
+    help="One of those of kernchem benchmark; auto is what the descriptor recommends.  [default: "
+    "auto]",
+)
+
+#: Of commands that learn.
+baseline_option = click.option(
+    "--baseline",
+    metavar="NAME",
+    multiple=True,
+    help="Property of a cheaper method; the difference to it is learnt. May be given several "
+    "times.",
+)
+
+#: Of commands that learn.
+settings_option = click.option(
+    "--settings",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.toml",
+    help="Descriptor and kernel, or terms, with all their settings, in place of --descriptor and "
+    "--kernel.",
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,14 @@ import click
 import numpy as np
 
 from kernchem._warnings import collected_warnings
-from kernchem.cli.choice import choose_model
+from kernchem.cli.choice import (
+    QUICK,
+    baseline_option,
+    choose_model,
+    descriptor_option,
+    kernel_option,
+    settings_option,
+)
 from kernchem.cli.inputs import find_dataset
 from kernchem.cli.methods import METHODS, make_program
 from kernchem.cli.parity import check_folder
@@ -23,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["learn"]
 
-#: What describes molecules where nothing is named: quick, and made for molecules of any kind.
-_DESCRIPTOR = "bob"
 _ASK, _STORED = "ask", "stored"
 _HEADINGS = ("round", "labels", "failed", "cost", "LOO MAE", "5 %", "95 %", "gain", "model")
 
@@ -52,36 +57,15 @@ _HEADINGS = ("round", "labels", "failed", "cost", "LOO MAE", "5 %", "95 %", "gai
     help="Name of the label. Values that molecules of POOL carry count as labelled, unless the "
     f"oracle is {_STORED}.  [default: a method's name with _energy; else needed]",
 )
-@click.option(
-    "--baseline",
-    metavar="NAME",
-    multiple=True,
-    help="Property of a cheaper method; the difference to it is learnt. May be given several "
-    "times.",
-)
-@click.option(
-    "--descriptor",
-    metavar="NAME",
-    help="One of those of kernchem benchmark; a wrong name lists them.  [default: bob]",
-)
-@click.option(
-    "--kernel",
-    metavar="NAME",
-    help="One of those of kernchem benchmark; auto is what the descriptor recommends.  [default: "
-    "auto]",
-)
+@baseline_option
+@descriptor_option
+@kernel_option
 @click.option(
     "--model",
     metavar="krr|gpr",
     help="Kernel ridge regression, or a Gaussian process.  [default: that of --settings, or gpr]",
 )
-@click.option(
-    "--settings",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE.toml",
-    help="Descriptor and kernel, or terms, with all their settings, in place of --descriptor and "
-    "--kernel.",
-)
+@settings_option
 @click.option(
     "--strategy",
     metavar="NAME",
@@ -177,7 +161,7 @@ def learn(
     from kernchem.sampling import ActiveLearner, BatchSelector
 
     chosen = choose_model(
-        descriptor, kernel, settings, model=model, baselines=baseline, default=_DESCRIPTOR,
+        descriptor, kernel, settings, model=model, baselines=baseline, default=QUICK,
         default_kind="gpr",
     )  # fmt: skip
     name = target or (f"{oracle}_energy" if oracle in METHODS else "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kernchem._validation import is_positive, is_whole
-from kernchem.cli.choice import named_candidate
+from kernchem.cli.choice import QUICK, descriptor_option, kernel_option, named_candidate
 from kernchem.cli.inputs import find_dataset
 from kernchem.cli.memory import check_selection, free_memory
 from kernchem.cli.parity import check_folder
@@ -21,15 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["sample"]
 
-#: What describes molecules where nothing is named: quick, and made for molecules of any kind.
-_DESCRIPTOR = "bob"
 _SUFFIXES = (".xyz", ".extxyz")
 #: Picks that are shown.
 _SHOWN = 5
 #: Strategies that hold no factor of the covariance.
 _LIGHT = frozenset({"random", "fps", "lcmd", "kmeans++"})
-#: Molecules from which "ivr" is no longer exact by default, and the rank of what is then held.
-_EXACT, _RANK = 5000, 2000
 
 
 @click.command()
@@ -49,17 +45,8 @@ _EXACT, _RANK = 5000, 2000
     help="How: ivr (the mean variance of the predictions falls most), maxvar, lcmd, fps, kmeans++, "
     "cur, doptimal or random.",
 )
-@click.option(
-    "--descriptor",
-    metavar="NAME",
-    help="One of those of kernchem benchmark; a wrong name lists them.  [default: bob]",
-)
-@click.option(
-    "--kernel",
-    metavar="NAME",
-    help="One of those of kernchem benchmark; auto is what the descriptor recommends.  [default: "
-    "auto]",
-)
+@descriptor_option
+@kernel_option
 @click.option(
     "--model",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -230,7 +217,7 @@ def _selector(
     from kernchem.sampling import BatchSelector
 
     if model is None:
-        candidate = named_candidate(descriptor or _DESCRIPTOR, kernel)
+        candidate = named_candidate(descriptor or QUICK, kernel)
         own, named = candidate.parts or (None, None)
         selector = BatchSelector(strategy, descriptor=own, kernel=named, **settings)
         return selector, 0, candidate.descriptor + (f", {candidate.kernel} kernel" if own else "")
@@ -252,13 +239,15 @@ def _selector(
 
 
 def _check_memory(pool: Pool, n: int, strategy: str, rank: int | None, own: int) -> None:
+    from kernchem.sampling.reduction import EXACT, RANK
+
     if strategy in _LIGHT:
         return
     known = 0 if pool.known is None else len(pool.known)
     n_rows = len(pool.structures) + (0 if pool.targets is None else len(pool.targets[1]))
     columns = n if strategy == "maxvar" else rank
     if columns is None:
-        columns = n_rows if strategy == "ivr" and n_rows <= _EXACT else _RANK
+        columns = n_rows if strategy == "ivr" and n_rows <= EXACT else RANK
     check_selection(n_rows, min(columns, n_rows), known + pool.n_others + own, free_memory())
 
 

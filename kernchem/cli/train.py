@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kernchem._warnings import collected_warnings
-from kernchem.cli.choice import choose_model
+from kernchem.cli.choice import baseline_option, choose_model, settings_option
 from kernchem.cli.parity import check_figure, check_folder
 from kernchem.cli.progress import interruptible, working
 from kernchem.errors import SettingError
@@ -26,13 +26,7 @@ __all__ = ["train"]
     metavar="NAME",
     help="Property that is learnt.  [default: a dataset's own; needed with a file]",
 )
-@click.option(
-    "--baseline",
-    metavar="NAME",
-    multiple=True,
-    help="Property of a cheaper method; the difference to it is learnt. May be given several "
-    "times.",
-)
+@baseline_option
 @click.option(
     "--descriptor",
     metavar="NAME",
@@ -52,13 +46,7 @@ __all__ = ["train"]
     help="Kernel ridge regression, or a Gaussian process, which predicts error bars.  [default: "
     "that of --settings, or krr]",
 )
-@click.option(
-    "--settings",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE.toml",
-    help="Descriptor and kernel, or terms, with all their settings, in place of --descriptor and "
-    "--kernel.",
-)
+@settings_option
 @click.option(
     "--alpha",
     metavar="NUMBER",

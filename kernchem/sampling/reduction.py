@@ -21,13 +21,13 @@ from kernchem.sampling.greedy_jit import (
 )
 from kernchem.sampling.strategy import Problem, Strategy, nearly_same
 
-__all__ = ["IntegratedVariance"]
+__all__ = ["EXACT", "RANK", "IntegratedVariance"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
 
 #: Rows up to which the covariance is held as a whole unless a rank is given, and the rank beyond.
-_EXACT, _RANK = 5000, 2000
+EXACT, RANK = 5000, 2000
 #: Picks that are planned before all rows are looked at, at first and at most, and the rows among
 #: which they are.
 _AHEAD, _MOST, _CANDIDATES = 4, 48, 1024
@@ -197,8 +197,8 @@ class IntegratedVariance(Strategy):
     def _init(self) -> None:
         problem = self.problem
         rank = problem.rank
-        if rank is None and problem.n_rows > _EXACT:
-            rank = _RANK
+        if rank is None and problem.n_rows > EXACT:
+            rank = RANK
         self._engine: Any = _Whole(problem) if rank is None else _LowRank(problem, rank)
         self._same = nearly_same(problem.covariance.prior)
         # Pairs of rows within each unit, units of one size side by side.

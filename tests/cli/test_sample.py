@@ -7,7 +7,7 @@ import pytest
 from ase.build import molecule
 from ase.io import read as ase_read
 from ase.io import write
-from click.testing import CliRunner
+from command import runner
 
 from kernchem import KRR, save
 from kernchem.cli import main, sample
@@ -21,14 +21,6 @@ from kernchem.structures import Structures
 
 TARGET = "atomization_energy"
 N_POOL = 40
-
-
-def runner():
-    """What keeps the two streams apart: click 8.2 does, older ones if told to."""
-    try:
-        return CliRunner(mix_stderr=False)
-    except TypeError:
-        return CliRunner()
 
 
 def invoke(*arguments):

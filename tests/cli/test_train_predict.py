@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ase.io import read as ase_read
 from ase.io import write
-from click.testing import CliRunner
+from command import runner
 
 from kernchem import KRR, DeltaLearner, load, save
 from kernchem.cli import main, memory
@@ -27,14 +27,6 @@ from kernchem.models import Term
 
 TARGET, GFN2 = "atomization_energy", "gfn2_atomization_energy"
 FIXED = ["--descriptor", "bob", "--kernel", "laplacian", "--no-plot", "--quiet"]
-
-
-def runner():
-    """What keeps the two streams apart: click 8.2 does, older ones if told to."""
-    try:
-        return CliRunner(mix_stderr=False)
-    except TypeError:
-        return CliRunner()
 
 
 def invoke(*arguments):

@@ -114,8 +114,8 @@ def test_kmeans_begins_at_random():
 
 
 def test_large_pools_are_of_low_rank(monkeypatch):
-    monkeypatch.setattr("kernchem.sampling.reduction._EXACT", 10)
-    monkeypatch.setattr("kernchem.sampling.reduction._RANK", 7)
+    monkeypatch.setattr("kernchem.sampling.reduction.EXACT", 10)
+    monkeypatch.setattr("kernchem.sampling.reduction.RANK", 7)
     large = BatchSelector(kernel=Gaussian(1.0)).fit(POINTS).select(5)
     named = BatchSelector(kernel=Gaussian(1.0), rank=7).fit(POINTS).select(5)
     assert large.tolist() == named.tolist()

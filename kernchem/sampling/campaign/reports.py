@@ -14,6 +14,7 @@ import numpy.typing as npt
 from kernchem._files import write_atomically
 from kernchem.sampling.campaign.oracles import write_structures
 from kernchem.structures import Structures
+from kernchem.uncertainty._axes import COLOUR, new_axes, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,8 +27,8 @@ _COLUMNS = (
     "round", "labels", "failed", "cost", "loo_mae", "loo_lower", "loo_upper", "refit", "gain",
     "seconds",
 )  # fmt: skip
-# Okabe and Ito, Color universal design (2008): told apart by the colour-blind too.
-_COLOUR, _GRID_COLOUR = "#0072B2", "#dddddd"
+#: Inches of the picture.
+_SIZE = (6.4, 4.2)
 
 
 @contextmanager
@@ -75,7 +76,7 @@ def write_picture(path: Path, history: History, name: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=_SIZE, layout="constrained")
     FigureCanvasAgg(figure)
     draw_history(history, name, figure.add_subplot())
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=160))
@@ -83,24 +84,19 @@ def write_picture(path: Path, history: History, name: str) -> None:
 
 def draw_history(history: History, name: str, ax: Axes | None = None) -> Axes:
     """Draw the leave-one-out error with its bounds over the number of labels."""
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
+    ax = new_axes(ax, _SIZE)
     known = [row for row in history if row["loo_mae"]]
     labels = [row["labels"] for row in known]
     ax.fill_between(
         labels, [row["loo_lower"] for row in known], [row["loo_upper"] for row in known],
-        color=_COLOUR, alpha=0.2, linewidth=0.0, label="bounds at 5 and 95 %",
+        color=COLOUR, alpha=0.2, linewidth=0.0, label="bounds at 5 and 95 %",
     )  # fmt: skip
-    ax.plot(labels, [row["loo_mae"] for row in known], "o-", color=_COLOUR, markersize=4.0)
+    ax.plot(labels, [row["loo_mae"] for row in known], "o-", color=COLOUR, markersize=4.0)
     ax.set_xlabel("number of labels")
     ax.set_ylabel(f"leave-one-out MAE, {name}")
     if known:
         ax.set_xlim(left=0.0)
         ax.set_ylim(bottom=0.0)
         ax.legend(frameon=False)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(visible=True, which="major", color=_GRID_COLOUR, linewidth=0.7)
-    ax.set_axisbelow(True)
+    tidy(ax)
     return ax
