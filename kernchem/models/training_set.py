@@ -335,7 +335,8 @@ def fold_numbers(cv: Any, groups: Any, labels: _Array) -> _Rows | None:
     Raises
     ------
     SettingError
-        If a sample would be left out more than once, or there is not one group per sample.
+        If there are no such folds, a sample would be left out more than once, or there is not one
+        group per sample.
     """
     if groups is not None:
         groups = np.asarray(groups)
@@ -348,8 +349,10 @@ def fold_numbers(cv: Any, groups: Any, labels: _Array) -> _Rows | None:
     fold = np.full(len(labels), -1)
     index = np.zeros((len(labels), 1))
     try:
-        splits = list(check_cv(cv).split(index, labels[:, 0], groups))
-    except ValueError as error:
+        found = check_cv(cv).split(index, labels[:, 0], groups)
+        rows = np.arange(len(labels))
+        splits = [(np.ravel(rows[a]), np.ravel(rows[b])) for a, b in found]
+    except (IndexError, TypeError, ValueError) as error:
         raise SettingError(f"cv={cv!r} cannot split {len(labels)} samples: {error}") from None
     for number, (train, test) in enumerate(splits):
         if (fold[test] >= 0).any():

@@ -95,6 +95,9 @@ def test_folds_that_cannot_be_used_are_refused():
         fold_numbers(None, np.arange(4), LABELS)
     with pytest.raises(SettingError, match="cv=9 cannot split"):
         fold_numbers(9, None, LABELS)
+    for no_splits in ([1, 2], [([0, 1, 2, 3], [9])], [([0, 1], ["a"])], [([0.5], [1])], object()):
+        with pytest.raises(SettingError, match="cannot split"):
+            fold_numbers(no_splits, None, LABELS)
 
 
 def test_merged_samples_keep_their_linear_part():
