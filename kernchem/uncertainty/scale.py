@@ -274,9 +274,12 @@ def _doubtful(squares: _Array, differences: _Array) -> bool:
 
 def _reduced(basis: _Array) -> tuple[_Array, _Array]:
     """Return a basis of full rank, and the way from its coefficients to those of least norm."""
-    sizes = np.maximum(np.abs(basis).max(axis=0), 1e-300)
+    sizes = np.abs(basis).max(axis=0)
+    # Rounding gives columns of zeros no coefficient.
+    present = sizes > 1e-300
+    sizes = np.where(present, sizes, 1.0)
     _, values, transposed = np.linalg.svd(basis / sizes, full_matrices=False)
-    kept = transposed[values > _RANK * values[0]].T
+    kept = transposed[values > _RANK * values[0]].T * present[:, None]
     return (basis / sizes) @ kept, kept / sizes[:, None]
 
 

@@ -71,6 +71,18 @@ def test_a_linear_part_is_found():
     )
 
 
+def test_error_bars_that_shrink_where_errors_grow_keep_their_slope():
+    K, _, given, _, _ = noise(300, 0, amplitude=0.0)
+    rng = np.random.default_rng(4)
+    h = rng.integers(0, 5, size=(300, 2)).astype(float)
+    errors = np.exp(-2.0 * given + 0.5 * h[:, 0]) * rng.normal(size=300)
+    model = ScaleModel().fit(K, given, errors, h)
+    assert model.coef_[1] == 1.0
+    # New samples are corrected as the training samples were, not to an end of the range.
+    correction = model.predict(K, given, h) - given
+    assert np.abs(correction - (model.loo_log_std_ - given)).mean() < 0.2
+
+
 def refitted(K, given, targets, noise, plain):
     """Return predictions of each target by explicit refits of the saddle-point system."""
     n = len(K)
