@@ -65,7 +65,7 @@ def ensemble(model: GPR, test: Structures) -> tuple[np.ndarray, np.ndarray]:
     folds = np.array_split(np.random.default_rng(0).permutation(n), 5)
     residuals, _ = posterior.left_out(folds)
     parts = []
-    for queries in model._panels(*model._queries(test)):
+    for queries in model._panels(test):
         weights = posterior.solution.weights(queries.cross, queries.basis)
         shifts = [weights[:, rows] @ residuals[rows, 0] for rows in folds]
         parts.append(posterior.mean(queries) - np.stack(shifts, axis=1))

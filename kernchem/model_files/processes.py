@@ -13,11 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
+from kernchem.descriptors import EncodedBonds
 from kernchem.errors import ModelFileError
 from kernchem.model_files.arrays import Input, Output
 from kernchem.model_files.kernel_models import kernel_model_from_json, kernel_model_to_json
+from kernchem.model_files.layouts import decode_descriptor, encode_descriptor
 from kernchem.model_files.values import decode, encode, fields, number, text
 from kernchem.models import GPR
+from kernchem.models.error_likeness import ErrorLikeness
 from kernchem.models.gp_search import Noise
 from kernchem.models.training_set import LabelErrors
 from kernchem.uncertainty import IsotonicCalibration, ScaleModel
@@ -66,6 +69,7 @@ def gpr_to_json(model: GPR, output: Output) -> tuple[Any, Any]:
     own = {
         "amplitude": encode(levels.amplitude),
         "diagonal": encode(model._diagonal),
+        "likeness": _likeness_to_json(model._likeness, output),
         "noise_groups": encode(names),
     }
     return settings, {**state, "process": own}
@@ -74,7 +78,9 @@ def gpr_to_json(model: GPR, output: Output) -> tuple[Any, Any]:
 def gpr_from_json(model: GPR, state: Any, source: Input) -> GPR:
     """Return the model, fitted to a state that :func:`gpr_to_json` turned into JSON."""
     own = kernel_model_from_json(model, state, source, "process")
-    amplitude, diagonal, names = fields(own, "amplitude", "diagonal", "noise_groups")
+    amplitude, diagonal, likeness, names = fields(
+        own, "amplitude", "diagonal", "likeness", "noise_groups"
+    )
     n, n_targets = model._dual.shape
     errors = _errors_from(source, n, names)
     if amplitude is not None:
@@ -84,6 +90,7 @@ def gpr_from_json(model: GPR, state: Any, source: Input) -> GPR:
     model._training = replace(model._training, errors=errors)
     model._noise_levels = Noise(_above_zero(source, "alphas", errors.n_groups), amplitude)
     model._diagonal = number(diagonal, "diagonal", _LEAST, _LARGEST)
+    model._likeness = _likeness_from(likeness, model, source)
     model._report_noise(model._training)
     basis = model._training.basis
     rank = 0 if basis is None else basis.shape[1]
@@ -129,6 +136,32 @@ def _checked_name(name: Any) -> Any:
     if type(name) not in _NAMES or not np.isfinite(name):
         raise ModelFileError(f"{type(name).__name__} is no name of a group of noise")
     return name
+
+
+def _likeness_to_json(likeness: ErrorLikeness | None, output: Output) -> Any:
+    """Return by what errors are compared as plain JSON."""
+    if likeness is None:
+        return None
+    output.put(likeness=likeness.features)
+    return {
+        "descriptor": encode_descriptor(likeness.descriptor),
+        "length_scale": encode(likeness.length_scale),
+    }
+
+
+def _likeness_from(value: Any, model: GPR, source: Input) -> ErrorLikeness | None:
+    """Return what :func:`_likeness_to_json` turned into JSON, if the model can have it."""
+    if value is None:
+        return None
+    if not model._compares_errors:
+        raise ModelFileError("the errors of this model are not compared by structures")
+    node, length_scale = fields(value, "descriptor", "length_scale")
+    features = source.floats("likeness", len(model._training), None)
+    descriptor = decode_descriptor(node, features.shape[1])
+    if not isinstance(descriptor, EncodedBonds):
+        raise ModelFileError("errors are compared by encoded bonds")
+    width = number(length_scale, "length_scale", _LEAST, _LARGEST)
+    return ErrorLikeness(descriptor, features, width)
 
 
 def _scales_from(source: Input, n: int, n_targets: int, rank: int) -> list[ScaleModel]:

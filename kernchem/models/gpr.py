@@ -16,7 +16,6 @@ from kernchem._validation import check_labels, is_whole
 from kernchem.errors import LabelError, SettingError
 from kernchem.models.gp_search import Noise, log_likelihood, noise_variances
 from kernchem.models.kernel_model import require_choice
-from kernchem.models.posterior import Queries
 from kernchem.models.process import ProcessModel
 from kernchem.solvers import CholeskyFactor
 from kernchem.uncertainty import split_conformal
@@ -236,19 +235,17 @@ class GPR(ProcessModel):
                 "return_std and return_cov exclude each other; the diagonal of the "
                 "covariance holds the squared standard deviations"
             )
-        found = self._queries(X)
         if not (return_std or return_cov):
-            return self._like_labels(self._mean(*found))
-        posterior = self._posterior
+            return super().predict(X)
+        check_is_fitted(self, "dual_coef_")
         if return_cov:
-            features, known, basis = found
-            queries = Queries(
-                self._cross_kernel(features, known), self.kernel_.diag(features), basis
-            )
+            found, posterior = self._queries(X), self._posterior
+            features, m = found[0], len(found[0])
+            queries = self._query(X, found, slice(m))
             covariance = posterior.covariance(queries, np.asarray(self.kernel_(features)))
-            shape = (len(features), len(features), *self._target_shape)
+            shape = (m, m, *self._target_shape)
             return self._like_labels(posterior.mean(queries)), covariance.reshape(shape)
-        mean, std = self._mean_and_std(*found)
+        mean, std = self._mean_and_std(X)
         return self._like_labels(mean), self._like_labels(std)
 
     def predict_interval(
@@ -283,14 +280,15 @@ class GPR(ProcessModel):
         """
         require_choice("method", method, _METHODS)
         coverage = check_coverage(coverage)
-        found, posterior = self._queries(X), self._posterior
+        check_is_fitted(self, "dual_coef_")
+        posterior = self._posterior
         if method == "jackknife+":
-            ends = posterior.jackknife(self._panels(*found), coverage)
+            ends = posterior.jackknife(self._panels(X), coverage)
         elif method == "cv+":
             folds = self._folds(_CV_PLUS_FOLDS if self.cv is None else self.cv, None)
-            ends = posterior.cv_plus(self._panels(*found), coverage, folds or [])
+            ends = posterior.cv_plus(self._panels(X), coverage, folds or [])
         else:
-            mean, std = self._mean_and_std(*found)
+            mean, std = self._mean_and_std(X)
             ends = [
                 self._interval(mean[:, t], std[:, t], coverage, method, t)
                 for t in range(mean.shape[1])
@@ -315,7 +313,7 @@ class GPR(ProcessModel):
         GPR
             This object.
         """
-        mean, std = self._mean_and_std(*self._queries(X))
+        mean, std = self._mean_and_std(X)
         labels = check_labels(y, len(mean)).reshape(len(mean), -1)
         if labels.shape != mean.shape:
             raise LabelError(f"y has {labels.shape[1]} targets and the model {mean.shape[1]}")
@@ -351,15 +349,15 @@ class GPR(ProcessModel):
         if not is_whole(n_samples, 1):
             raise SettingError(f"n_samples={n_samples!r}; use a whole number from 1 on")
         rng = check_random_state(random_state)
-        features, known, basis = self._queries(X)
+        features, known, basis = found = self._queries(X)
         posterior, training = self._posterior, self._training
         n, m, t = len(training), len(features), self._dual.shape[1]
-        cross = self._cross_kernel(features, known)
+        queries = self._query(X, found, slice(m))
+        cross = queries.cross
         joint = np.empty((n + m, n + m))
         joint[:n, :n] = self.kernel_(known)
         joint[n:, :n], joint[:n, n:] = cross, cross.T
         joint[n:, n:] = self.kernel_(features)
-        queries = Queries(cross, np.einsum("ii->i", joint)[n:].copy(), basis)
         root = _root(joint, self._diagonal)
         drawn = root.multiply_half(rng.normal(size=(n + m, t * n_samples)))
         noise = np.sqrt(noise_variances(self._noise_levels, training, self._diagonal))

@@ -46,6 +46,7 @@ _STATE = (
     "_target_shape",
     "_noise_levels",
     "_diagonal",
+    "_likeness",
     "_posterior",
     "_unsettled",
     "_scales",

@@ -29,11 +29,24 @@ _LEAST_STD = 1e-12
 
 @dataclass(frozen=True)
 class Queries:
-    """New samples: kernel with the training samples (m, n), with themselves (m,), linear part."""
+    """New samples, as a posterior sees them.
+
+    Attributes
+    ----------
+    cross : array (m, n)
+        Kernel with the training samples.
+    prior : array (m,)
+        Kernel with themselves.
+    basis : array (m, p)
+        Linear part.
+    likeness : array (m, n), optional
+        What scale models compare them with the training samples by; ``cross`` by default.
+    """
 
     cross: _Array
     prior: _Array
     basis: _Array
+    likeness: _Array | None = None
 
 
 @dataclass
@@ -77,14 +90,17 @@ class Posterior:
         typical = np.mean(self.loo_std[self.known], axis=0) if self.known.any() else 1.0
         self.least_std = np.maximum(_LEAST_STD * typical, 1e-150) * np.ones(len(self.amplitudes))
 
-    def learn_errors(self, K: _Array, *, scaled: bool) -> None:
-        """Fit scale models and quantiles to the leave-one-out residuals; ``K`` is (n, n)."""
+    def learn_errors(self, likeness: _Array | None) -> None:
+        """Fit scale models and quantiles to the leave-one-out residuals.
+
+        ``likeness`` (n, n) is what scale models compare training samples by; none without it.
+        """
         known = self.known
         self.scales, self.quantiles = [], []
         for t in range(self.targets.shape[1]):
             residuals = self.residuals[known, t]
-            if scaled and len(residuals):
-                part = K if known.all() else K[np.ix_(known, known)]
+            if likeness is not None and len(residuals):
+                part = likeness if known.all() else likeness[np.ix_(known, known)]
                 logs = np.log(np.maximum(self.loo_std[known, t], self.least_std[t]))
                 model = ScaleModel().fit(part, logs, residuals, self.basis[known])
                 self.loo_std[known, t] = np.exp(model.loo_log_std_)
@@ -130,8 +146,9 @@ class Posterior:
         """Return standard deviations (m, t) from plain variances (m,)."""
         plain = np.sqrt(variance[:, None] * self.amplitudes)
         std: _Array = np.maximum(plain, self.least_std)
+        likeness = queries.cross if queries.likeness is None else queries.likeness
         for t, model in enumerate(self.scales):
-            logs = model.predict(queries.cross, np.log(std[:, t]), queries.basis)
+            logs = model.predict(likeness, np.log(std[:, t]), queries.basis)
             std[:, t] = np.exp(logs)
         return std
 

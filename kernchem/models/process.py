@@ -16,8 +16,9 @@ from kernchem._threads import blas_for
 from kernchem._validation import check_labels, is_whole
 from kernchem.errors import CompositionError, LabelError, SettingError
 from kernchem.models.composition import CompositionSpace
+from kernchem.models.error_likeness import ErrorLikeness
 from kernchem.models.gp_search import Noise, Settings, choose, noise_variances
-from kernchem.models.joint import JointKernel
+from kernchem.models.joint import JointKernel, descriptors_of
 from kernchem.models.kernel_model import KernelModel, panels, require_choice, settled
 from kernchem.models.posterior import Posterior, Queries
 from kernchem.models.training_set import LabelErrors, TrainingSet
@@ -43,6 +44,7 @@ class ProcessModel(KernelModel):
     random_state: Any
     _noise_levels: Noise
     _diagonal: float
+    _likeness: ErrorLikeness | None
     _unsettled: Unsettled
 
     # -- more and fewer labels --------------------------------------------------------------------
@@ -115,6 +117,8 @@ class ProcessModel(KernelModel):
             # Nothing has changed before: a model that cannot learn the labels stays as it was.
             if self.takes_structures:
                 structures = as_structures(X)
+                if self._likeness is not None:
+                    self._likeness = self._likeness.appended(structures)
                 self.descriptor_, _ = self.descriptor_.widened(structures)
                 self._largest = max(int(self._largest or 0), int(structures.sizes.max()))
                 self._resize_space(n_new)
@@ -182,6 +186,8 @@ class ProcessModel(KernelModel):
         self._resize_space(-len(chosen))
         with blas_for(len(training)):
             factor = self._posterior.factor
+            if self._likeness is not None:
+                self._likeness = self._likeness.without(rows)
             if len(rows):
                 factor = factor.forget(rows)
             numbers = np.cumsum(~np.isin(np.arange(n_samples), chosen)) - 1
@@ -308,13 +314,20 @@ class ProcessModel(KernelModel):
         """Keep the posterior, and learn of errors unless that was done before."""
         posterior = self._posterior_of(factor, solution, self._found_amplitudes(solution))
         if learnt is None:
-            K = factor.kernel_matrix(np.asarray(self.kernel_.diag(self._training.features)))
-            posterior.learn_errors(K, scaled=self.calibration is not None)
+            posterior.learn_errors(None if self.calibration is None else self._alike(factor))
         else:
             posterior.take_errors(learnt.scales, learnt.quantiles, learnt.origin)
         self._posterior = posterior
         self.loo_std_ = self._of_samples(posterior.loo_std)
         self._keep_errors(posterior.amplitudes, posterior.scales, posterior.quantiles)
+
+    def _alike(self, factor: CholeskyFactor) -> _Array:
+        """Return what scale models compare training samples by, array (n, n)."""
+        K = factor.kernel_matrix(np.asarray(self.kernel_.diag(self._training.features)))
+        if self._likeness is None:
+            return K
+        self._likeness = self._likeness.settled()
+        return self._likeness.matrix(K, self._diagonal)
 
     def _keep_errors(
         self, amplitudes: _Array, scales: list[ScaleModel], quantiles: list[IsotonicCalibration]
@@ -370,21 +383,49 @@ class ProcessModel(KernelModel):
 
     # -- helpers ----------------------------------------------------------------------------------
 
-    def _panels(self, features: Any, known: Any, basis: _Array) -> Iterator[Queries]:
-        """Yield new samples panel by panel."""
-        for panel in panels(len(features)):
-            part = features[panel]
-            prior = np.asarray(self.kernel_.diag(part))
-            yield Queries(self._cross_kernel(part, known), prior, basis[panel])
+    def _training_set(
+        self, samples: Any, targets: _Array, weights: _Array, errors: LabelErrors
+    ) -> TrainingSet:
+        training = super()._training_set(samples, targets, weights, errors)
+        self._likeness = None
+        if self._compares_errors:
+            self._likeness = ErrorLikeness.of(samples[training.first])
+        return training
 
-    def _mean_and_std(self, features: Any, known: Any, basis: _Array) -> tuple[_Array, _Array]:
+    @property
+    def _compares_errors(self) -> bool:
+        """Whether errors are compared by encoded bonds too.
+
+        They are not where features of atoms know the neighbourhoods in which the process errs.
+        """
+        if self.calibration is None or not self.takes_structures:
+            return False
+        return not any(one.local or one.periodic for one in descriptors_of(self.descriptor_))
+
+    def _panels(self, X: Any) -> Iterator[Queries]:
+        """Yield new samples panel by panel."""
+        samples = as_structures(X) if self.takes_structures else X
+        found = self._queries(samples)
+        for panel in panels(len(found[0])):
+            yield self._query(samples, found, panel)
+
+    def _query(self, X: Any, found: tuple[Any, Any, _Array], rows: slice) -> Queries:
+        """Return some of the samples X, for which :meth:`_queries` found what is given."""
+        features, known, basis = found
+        part = features[rows]
+        cross, prior = self._cross_kernel(part, known), np.asarray(self.kernel_.diag(part))
+        likeness = None
+        if self._likeness is not None:
+            likeness = self._likeness.cross(as_structures(X)[rows], cross, self._diagonal)
+        return Queries(cross, prior, basis[rows], likeness)
+
+    def _mean_and_std(self, X: Any) -> tuple[_Array, _Array]:
         """Return means and standard deviations (m, n_targets)."""
-        shape = len(features), self._dual.shape[1]
-        mean, std = np.empty(shape), np.empty(shape)
-        found = self._panels(features, known, basis)
-        for panel, queries in zip(panels(len(features)), found, strict=True):
-            mean[panel], std[panel] = self._posterior.mean(queries), self._posterior.std(queries)
-        return mean, std
+        pairs = [
+            (self._posterior.mean(some), self._posterior.std(some)) for some in self._panels(X)
+        ]
+        mean, std = zip(*pairs, strict=True)
+        return np.concatenate(mean), np.concatenate(std)
 
     def _left_out(self, folds: list[_Rows] | None) -> _Array:
         return self._posterior.left_out(folds)[0]

@@ -28,6 +28,20 @@ LAYOUT = ("state", "descriptor", "layout")
 KERNEL = ("state", "kernel", "settings")
 DIFFERENCE = ("state", "difference")
 PROCESS = ("state", "process")
+#: A descriptor of 300 features, as many as encoded bonds of two elements have.
+COULOMB = {
+    "descriptor": {
+        "class": "kernchem.descriptors.CoulombMatrix",
+        "settings": {
+            "n_jobs": None,
+            "permutation": "sorted",
+            "random_state": None,
+            "sigma": 1.0,
+            "size": 24,
+        },
+    },
+    "layout": {"elements": [1, 8], "size": 24, "noise_seed": None},
+}
 HUGE = 10**15
 
 
@@ -213,6 +227,14 @@ HUGE = 10**15
         (13, (*PROCESS, "amplitude"), "loo"),
         (13, (*PROCESS, "noise_groups"), ["a"]),
         (13, (*PROCESS, "noise_groups"), []),
+        (13, (*PROCESS, "likeness"), None),
+        (13, (*PROCESS, "likeness"), 1.0),
+        (13, (*PROCESS, "likeness", "length_scale"), 0.0),
+        (13, (*PROCESS, "likeness", "length_scale"), {"float": "inf"}),
+        (13, (*PROCESS, "likeness", "descriptor", "descriptor", "class"), "kernchem.GPR"),
+        (13, (*PROCESS, "likeness", "descriptor"), COULOMB),
+        (13, ("model", "settings", "calibration"), None),
+        (14, (*PROCESS, "likeness"), {"descriptor": None, "length_scale": 1.0}),
         (13, ("model", "settings", "alpha"), "loo"),
         (13, ("model", "settings", "amplitude"), -1.0),
         (13, ("model", "settings", "calibration"), "isotonic"),
@@ -518,6 +540,9 @@ def with_first(name, value, case=14):
                 (13, "scale_coef", np.ones((1, 3))),
                 (13, "scale_dual", np.ones((2, 4))),
                 (13, "scale_range", np.zeros((2, 3))),
+                (13, "likeness", np.ones((4, 300))),
+                (13, "likeness", np.ones((5, 299))),
+                (13, "likeness", np.full((5, 300), np.nan)),
                 (13, "scale_strength", np.ones(3)),
                 (14, "quantile_sizes", np.array([24])),
                 (14, "quantile_scores", np.arange(3.0)),
