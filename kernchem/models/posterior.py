@@ -25,6 +25,8 @@ _Rows = npt.NDArray[np.int64]
 
 #: The smallest standard deviation, relative to that of labels left out: error bars are above zero.
 _LEAST_STD = 1e-12
+#: Random halvings of the training set by which sizes of errors are learnt.
+_N_HALVINGS = 10
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,13 @@ class Posterior:
         """
         known = self.known
         self.scales, self.quantiles = [], []
+        sizes = self.residuals if likeness is None else self._sizes_of_errors()
         for t in range(self.targets.shape[1]):
             residuals = self.residuals[known, t]
             if likeness is not None and len(residuals):
                 part = likeness if known.all() else likeness[np.ix_(known, known)]
                 logs = np.log(np.maximum(self.loo_std[known, t], self.least_std[t]))
-                model = ScaleModel().fit(part, logs, residuals, self.basis[known])
+                model = ScaleModel().fit(part, logs, residuals, self.basis[known], sizes[known, t])
                 self.loo_std[known, t] = np.exp(model.loo_log_std_)
                 full = np.zeros(len(known))
                 full[known] = model.dual_
@@ -112,6 +115,21 @@ class Posterior:
             if len(residuals):
                 std = np.maximum(self.loo_std[known, t], self.least_std[t])
                 self.quantiles.append(IsotonicCalibration().fit(residuals, std))
+
+    def _sizes_of_errors(self) -> _Array:
+        """Return sizes (n, t) of the errors of models that learn half of the samples.
+
+        Root mean squares over random halves: the errors of one model say less of their scale.
+        """
+        largest = np.maximum(np.nanmax(np.abs(self.residuals), axis=0, initial=0.0), 1e-300)
+        total, times = np.zeros_like(self.residuals), np.zeros(self.residuals.shape)
+        for residuals in self.solution.repeated_cv(_halves(len(self.targets))):
+            known = np.isfinite(residuals)
+            total[known] += ((residuals / largest)[known]) ** 2
+            times += known
+        # Samples that no half predicts, as others of their elements are missing, have one error.
+        total[times == 0] = (self.residuals / largest)[times == 0] ** 2
+        return np.asarray(largest * np.sqrt(total / np.maximum(times, 1.0)))
 
     def take_errors(
         self, scales: list[ScaleModel], quantiles: list[IsotonicCalibration], origin: _Rows
@@ -208,6 +226,13 @@ class Posterior:
                 by_fold = mean[:, t, None] - np.stack(shifts, axis=1)
                 found.append(cv_plus(residuals[inside, t], numbers[inside], by_fold, coverage))
         return [_joined(found) for found in ends]
+
+
+def _halves(n: int) -> Iterator[list[_Rows]]:
+    """Yield random halves of n rows."""
+    rng = np.random.default_rng(0)
+    for _ in range(_N_HALVINGS):
+        yield np.array_split(rng.permutation(n), 2)
 
 
 def _joined(ends: list[tuple[_Array, _Array]]) -> tuple[_Array, _Array]:

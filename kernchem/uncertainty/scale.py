@@ -112,7 +112,12 @@ class ScaleModel:
         return self
 
     def fit(
-        self, K: _Array, log_std: _Array, residuals: _Array, linear: _Array | None = None
+        self,
+        K: _Array,
+        log_std: _Array,
+        residuals: _Array,
+        linear: _Array | None = None,
+        sizes: _Array | None = None,
     ) -> Self:
         """Learn the scale of the residuals.
 
@@ -126,6 +131,9 @@ class ScaleModel:
             Leave-one-out residuals, in the unit of the standard deviations.
         linear : array (n, p), optional
             Linear part h.
+        sizes : array (n,), optional
+            Sizes of other errors of the same samples, in proportion to those expected, from which
+            kernel part, slope and linear part are learnt; the residuals' by default.
 
         Returns
         -------
@@ -139,8 +147,10 @@ class ScaleModel:
         """
         n = len(residuals)
         h = np.zeros((n, 0)) if linear is None else linear
+        others = residuals if sizes is None else sizes
         for name, values, shape in (
             ("residuals", residuals, (n,)),
+            ("sizes", others, (n,)),
             ("log_std", log_std, (n,)),
             ("K", K, (n, n)),
             ("linear", h, (n, h.shape[-1])),
@@ -150,19 +160,14 @@ class ScaleModel:
                     f"{name} has the shape {values.shape}; finite numbers of shape {shape} are "
                     "needed"
                 )
-        sizes = np.abs(residuals)
         self.strength_, self.dual_ = np.inf, np.zeros(n)
         self.coef_ = np.concatenate([[0.0, 1.0], np.zeros(h.shape[1])])
         self.loo_log_std_ = log_std
-        if sizes.any():
-            # In logarithms, as the mean of two medians may overflow.
-            least = np.median(np.log(sizes[sizes > 0.0])) + np.log(_FLOOR)
-            logs = np.full(n, least)
-            logs[sizes > 0.0] = np.maximum(np.log(sizes[sizes > 0.0]), least)
+        if residuals.any():
             predicted = log_std
-            if n >= _FEWEST:
-                predicted = self._fit_kernel(K, log_std, h, logs + _MEAN_LOG)
-            shift = _shift(logs - predicted)
+            if n >= _FEWEST and others.any():
+                predicted = self._fit_kernel(K, log_std, h, _logs(others) + _MEAN_LOG)
+            shift = _shift(_logs(residuals) - predicted)
             self.coef_[0] += shift
             self.loo_log_std_ = predicted + shift
         corrections = self.loo_log_std_ - log_std
@@ -262,6 +267,17 @@ class _Regression:
         # A sample that alone determines a direction of the basis is predicted by the fit.
         self.predicted = np.where(np.isnan(residuals), fitted, targets - residuals)
         return True
+
+
+def _logs(errors: _Array) -> _Array:
+    """Return logarithms of the sizes of errors, of which some are not zero."""
+    sizes = np.abs(errors)
+    # In logarithms, as the mean of two medians may overflow.
+    found = np.log(sizes[sizes > 0.0])
+    least = np.median(found) + np.log(_FLOOR)
+    logs = np.full(len(sizes), least)
+    logs[sizes > 0.0] = np.maximum(found, least)
+    return logs
 
 
 def _doubtful(squares: _Array, differences: _Array) -> bool:

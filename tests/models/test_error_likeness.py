@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import spearmanr
 
-from kernchem import GPR, load, save
+from kernchem import GPR, KRR, load, save
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import ACSF, CoulombMatrix, EncodedBonds
 from kernchem.errors import KernchemWarning
@@ -52,6 +52,20 @@ def by_hand(structures, others):
     return np.exp(-cdist(own, known, "cityblock") / np.median(pdist(known, "cityblock")))
 
 
+def errors_of_halves(labels):
+    """Return root mean squares of errors of models that learnt random halves."""
+    rng, squares = np.random.default_rng(0), []
+    for _ in range(10):
+        errors = np.empty(len(TRAIN))
+        for rows in np.array_split(rng.permutation(len(TRAIN)), 2):
+            rest = np.setdiff1d(np.arange(len(TRAIN)), rows)
+            half = KRR(Laplacian(500.0), descriptor=CoulombMatrix(), alpha=ALPHA, optimizer=None)
+            half.fit(TRAIN[rest], labels[rest])
+            errors[rows] = half.predict(TRAIN[rows]) - labels[rows]
+        squares.append(errors**2)
+    return np.sqrt(np.mean(squares, axis=0))
+
+
 def test_error_bars_are_those_of_the_formula(labels):
     model = fitted(labels)
     descriptor = CoulombMatrix().fit(DATA)
@@ -67,7 +81,11 @@ def test_error_bars_are_those_of_the_formula(labels):
     basis = model._training.basis
     turn = np.linalg.lstsq(counts, basis, rcond=None)[0]
     scale = ScaleModel().fit(
-        K + by_hand(TRAIN, TRAIN), np.log(plain.loo_std_), plain.loo_residuals_, counts @ turn
+        K + by_hand(TRAIN, TRAIN),
+        np.log(plain.loo_std_),
+        plain.loo_residuals_,
+        counts @ turn,
+        errors_of_halves(labels),
     )
     assert np.isfinite(scale.strength_)
     std = plain.predict(TEST, return_std=True)[1]
