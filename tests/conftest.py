@@ -10,11 +10,25 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import scipy_kernels
 from effort import examples
 
 # Examples of the tests that give no number of their own.
 settings.register_profile("kernchem", max_examples=examples(settings().max_examples))
 settings.load_profile("kernchem")
+
+
+#: Tests, relative to this folder, of the loops that fill matrices of rows.
+KERNELS = ("kernels", "test_fastmath.py", "test_testing.py")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kernels_by_scipy(request):
+    """Where nothing is compiled, fill matrices of rows by SciPy in tests of everything else."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if request.path.relative_to(Path(__file__).parent).parts[0] not in KERNELS:
+            scipy_kernels.use_where_plain(monkeypatch)
+        yield
 
 
 @pytest.fixture(scope="session")

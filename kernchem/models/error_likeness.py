@@ -41,13 +41,13 @@ class ErrorLikeness:
 
     descriptor: EncodedBonds
     features: _Array
-    length_scale: float
+    length_scale: float = 1.0
 
     @classmethod
     def of(cls, structures: Structures) -> Self:
-        """Return the likeness to training samples."""
+        """Return the likeness to training samples, which is not settled."""
         descriptor = EncodedBonds().fit(structures)
-        return cls(descriptor, np.asarray(descriptor.transform(structures)), 1.0).settled()
+        return cls(descriptor, np.asarray(descriptor.transform(structures)))
 
     def settled(self) -> Self:
         """Return the likeness with the median distance of its training samples."""

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import scipy_kernels
 from ase.io import read as ase_read
 from ase.io import write
 from effort import size
@@ -90,6 +91,7 @@ def test_picks_are_those_of_a_plain_loop(tmp_path):
 
 
 def _run(folder, failing, pause):
+    scipy_kernels.use_where_plain(pytest.MonkeyPatch())
     campaign(folder, failing, pause).run(pool())
 
 
