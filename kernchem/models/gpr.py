@@ -49,7 +49,7 @@ class GPR(ProcessModel):
     is that of :class:`kernchem.KRR` with the same kernel and alpha.
 
     The standard deviation is the one of the next label. By default it is corrected by what is
-    learnt from the errors of samples that were left out, one by one and by halves
+    learnt from the errors of samples that were left out, one by one and by quarters
     (:class:`kernchem.uncertainty.ScaleModel`), for which no label has to be kept back.
 
     Parameters
@@ -117,7 +117,7 @@ class GPR(ProcessModel):
 
     Notes
     -----
-    A fit costs n^3 flops, and 3 n^3 with ``calibration="scale"``, beside the search, of which each
+    A fit costs n^3 flops, and 2 n^3 with ``calibration="scale"``, beside the search, of which each
     step takes 1 to 3 n^3 on at most 2000 rows; a prediction with error bar n^2. The factor stays in
     memory: n^2 numbers.
 
