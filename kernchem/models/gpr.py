@@ -49,7 +49,7 @@ class GPR(ProcessModel):
     is that of :class:`kernchem.KRR` with the same kernel and alpha.
 
     The standard deviation is the one of the next label. By default it is corrected by what is
-    learnt from the errors of samples that were left out, one by one and by quarters
+    learnt from the errors of samples that were left out, one by one and by halves
     (:class:`kernchem.uncertainty.ScaleModel`), for which no label has to be kept back.
 
     Parameters

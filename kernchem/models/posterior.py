@@ -25,9 +25,8 @@ _Rows = npt.NDArray[np.int64]
 
 #: The smallest standard deviation, relative to that of labels left out: error bars are above zero.
 _LEAST_STD = 1e-12
-#: How often the training set is divided, to learn the sizes of errors, and into how many parts.
-#: Models without half of it err otherwise: QM7 holds few molecules of some kinds.
-_N_DIVISIONS, _N_PARTS = 10, 4
+#: How often the training set is halved, to learn the sizes of errors.
+_N_HALVINGS = 10
 
 
 @dataclass(frozen=True)
@@ -100,13 +99,14 @@ class Posterior:
         """
         known = self.known
         self.scales, self.quantiles = [], []
-        sizes = self.residuals if likeness is None else self._sizes_of_errors()
+        others = None if likeness is None else self._errors_of_halves()
         for t in range(self.targets.shape[1]):
             residuals = self.residuals[known, t]
             if likeness is not None and len(residuals):
                 part = likeness if known.all() else likeness[np.ix_(known, known)]
                 logs = np.log(np.maximum(self.loo_std[known, t], self.least_std[t]))
-                model = ScaleModel().fit(part, logs, residuals, self.basis[known], sizes[known, t])
+                more = None if others is None else others[known, :, t]
+                model = ScaleModel().fit(part, logs, residuals, self.basis[known], more)
                 self.loo_std[known, t] = np.exp(model.loo_log_std_)
                 full = np.zeros(len(known))
                 full[known] = model.dual_
@@ -117,23 +117,14 @@ class Posterior:
                 std = np.maximum(self.loo_std[known, t], self.least_std[t])
                 self.quantiles.append(IsotonicCalibration().fit(residuals, std))
 
-    def _sizes_of_errors(self) -> _Array:
-        """Return sizes (n, t) of the errors of models that lack a quarter of the samples.
-
-        Root mean squares over random quarters: the errors of one model say less of their scale.
-        """
+    def _errors_of_halves(self) -> _Array | None:
+        """Return the residuals (n, r, t) of models that learnt random halves of the samples."""
         n = len(self.targets)
-        if n < 2 * _N_PARTS:
-            return self.residuals
-        largest = np.maximum(np.nanmax(np.abs(self.residuals), axis=0, initial=0.0), 1e-300)
-        total, times = np.zeros_like(self.residuals), np.zeros(self.residuals.shape)
-        for residuals in self.solution.repeated_cv(_quarters(n)):
-            known = np.isfinite(residuals)
-            total[known] += ((residuals / largest)[known]) ** 2
-            times += known
-        # Samples that no such model predicts, as it lacks an element, have one error.
-        total[times == 0] = (self.residuals / largest)[times == 0] ** 2
-        return np.asarray(largest * np.sqrt(total / np.maximum(times, 1.0)))
+        if n < 2 * _N_HALVINGS:
+            return None
+        rng = np.random.default_rng(0)
+        halvings = (np.array_split(rng.permutation(n), 2) for _ in range(_N_HALVINGS))
+        return np.stack(list(self.solution.repeated_cv(halvings)), axis=1)
 
     def take_errors(
         self, scales: list[ScaleModel], quantiles: list[IsotonicCalibration], origin: _Rows
@@ -230,13 +221,6 @@ class Posterior:
                 by_fold = mean[:, t, None] - np.stack(shifts, axis=1)
                 found.append(cv_plus(residuals[inside, t], numbers[inside], by_fold, coverage))
         return [_joined(found) for found in ends]
-
-
-def _quarters(n: int) -> Iterator[list[_Rows]]:
-    """Yield random quarters of n rows."""
-    rng = np.random.default_rng(0)
-    for _ in range(_N_DIVISIONS):
-        yield np.array_split(rng.permutation(n), _N_PARTS)
 
 
 def _joined(ends: list[tuple[_Array, _Array]]) -> tuple[_Array, _Array]:

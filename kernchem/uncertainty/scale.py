@@ -117,7 +117,7 @@ class ScaleModel:
         log_std: _Array,
         residuals: _Array,
         linear: _Array | None = None,
-        sizes: _Array | None = None,
+        others: _Array | None = None,
     ) -> Self:
         """Learn the scale of the residuals.
 
@@ -131,9 +131,10 @@ class ScaleModel:
             Leave-one-out residuals, in the unit of the standard deviations.
         linear : array (n, p), optional
             Linear part h.
-        sizes : array (n,), optional
-            Sizes of other errors of the same samples, in proportion to those expected, from which
-            kernel part, slope and linear part are learnt; the residuals' by default.
+        others : array (n, r), optional
+            Residuals of the same samples by r other models, NaN where there is none. Their
+            logarithms, on average over models, count as much as those of ``residuals`` for kernel
+            part, slope and linear part: a single error says little of its scale.
 
         Returns
         -------
@@ -147,10 +148,10 @@ class ScaleModel:
         """
         n = len(residuals)
         h = np.zeros((n, 0)) if linear is None else linear
-        others = residuals if sizes is None else sizes
+        more = np.zeros((n, 0)) if others is None else others
         for name, values, shape in (
             ("residuals", residuals, (n,)),
-            ("sizes", others, (n,)),
+            ("others", np.nan_to_num(more, nan=0.0), (n, more.shape[-1])),
             ("log_std", log_std, (n,)),
             ("K", K, (n, n)),
             ("linear", h, (n, h.shape[-1])),
@@ -165,8 +166,9 @@ class ScaleModel:
         self.loo_log_std_ = log_std
         if residuals.any():
             predicted = log_std
-            if n >= _FEWEST and others.any():
-                predicted = self._fit_kernel(K, log_std, h, _logs(others) + _MEAN_LOG)
+            if n >= _FEWEST:
+                logs = _mean_logs(residuals, more)
+                predicted = self._fit_kernel(K, log_std, h, logs + _MEAN_LOG)
             shift = _shift(_logs(residuals) - predicted)
             self.coef_[0] += shift
             self.loo_log_std_ = predicted + shift
@@ -278,6 +280,24 @@ def _logs(errors: _Array) -> _Array:
     logs = np.full(len(sizes), least)
     logs[sizes > 0.0] = np.maximum(found, least)
     return logs
+
+
+def _mean_logs(residuals: _Array, others: _Array) -> _Array:
+    """Return logarithms of sizes: those of residuals, and of the others on average, by halves."""
+    own = _logs(residuals)
+    total, times = np.zeros(len(own)), np.zeros(len(own))
+    for column in others.T:
+        known = np.isfinite(column)
+        if column[known].any():
+            total[known] += _logs(column[known])
+            times += known
+    there = times > 0
+    if not there.any():
+        return own
+    # Others that are missing are as much larger as they are elsewhere.
+    mean = np.where(there, total / np.maximum(times, 1.0), 0.0)
+    mean[~there] = own[~there] + np.median((mean - own)[there])
+    return np.asarray(0.5 * (own + mean))
 
 
 def _doubtful(squares: _Array, differences: _Array) -> bool:
