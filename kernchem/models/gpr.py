@@ -49,8 +49,8 @@ class GPR(ProcessModel):
     is that of :class:`kernchem.KRR` with the same kernel and alpha.
 
     The standard deviation is the one of the next label. By default it is corrected by what is
-    learnt from the errors of samples that were left out, one by one and by halves
-    (:class:`kernchem.uncertainty.ScaleModel`), for which no label has to be kept back.
+    learnt from the leave-one-out residuals (:class:`kernchem.uncertainty.ScaleModel`), for which no
+    label has to be kept back.
 
     Parameters
     ----------
@@ -75,8 +75,8 @@ class GPR(ProcessModel):
     n_restarts : int, default 0
         Further searches from random points.
     calibration : {"scale"} or None, default "scale"
-        "scale" corrects standard deviations by a model of the size of errors; None leaves them as
-        the process has them.
+        "scale" corrects standard deviations by a model of leave-one-out residuals; None leaves
+        them as the process has them.
     random_state : int, RandomState or None, default 0
         Of the points where restarts begin.
 
@@ -117,9 +117,8 @@ class GPR(ProcessModel):
 
     Notes
     -----
-    A fit costs n^3 flops, and 2 n^3 with ``calibration="scale"``, beside the search, of which each
-    step takes 1 to 3 n^3 on at most 2000 rows; a prediction with error bar n^2. The factor stays in
-    memory: n^2 numbers.
+    A fit costs n^3 flops beside the search, of which each step takes 1 to 3 n^3 on at most 2000
+    rows; a prediction with error bar n^2. The factor stays in memory: n^2 numbers.
 
     Samples with identical features are merged, as in :class:`kernchem.KRR`. With known ``noise``
     of the labels the standard deviation of a prediction holds the noise of ``alpha`` only.

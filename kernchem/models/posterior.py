@@ -25,8 +25,6 @@ _Rows = npt.NDArray[np.int64]
 
 #: The smallest standard deviation, relative to that of labels left out: error bars are above zero.
 _LEAST_STD = 1e-12
-#: How often the training set is halved, to learn the sizes of errors.
-_N_HALVINGS = 10
 
 
 @dataclass(frozen=True)
@@ -99,14 +97,12 @@ class Posterior:
         """
         known = self.known
         self.scales, self.quantiles = [], []
-        others = None if likeness is None else self._errors_of_halves()
         for t in range(self.targets.shape[1]):
             residuals = self.residuals[known, t]
             if likeness is not None and len(residuals):
                 part = likeness if known.all() else likeness[np.ix_(known, known)]
                 logs = np.log(np.maximum(self.loo_std[known, t], self.least_std[t]))
-                more = None if others is None else others[known, :, t]
-                model = ScaleModel().fit(part, logs, residuals, self.basis[known], more)
+                model = ScaleModel().fit(part, logs, residuals, self.basis[known])
                 self.loo_std[known, t] = np.exp(model.loo_log_std_)
                 full = np.zeros(len(known))
                 full[known] = model.dual_
@@ -116,15 +112,6 @@ class Posterior:
             if len(residuals):
                 std = np.maximum(self.loo_std[known, t], self.least_std[t])
                 self.quantiles.append(IsotonicCalibration().fit(residuals, std))
-
-    def _errors_of_halves(self) -> _Array | None:
-        """Return the residuals (n, r, t) of models that learnt random halves of the samples."""
-        n = len(self.targets)
-        if n < 2 * _N_HALVINGS:
-            return None
-        rng = np.random.default_rng(0)
-        halvings = (np.array_split(rng.permutation(n), 2) for _ in range(_N_HALVINGS))
-        return np.stack(list(self.solution.repeated_cv(halvings)), axis=1)
 
     def take_errors(
         self, scales: list[ScaleModel], quantiles: list[IsotonicCalibration], origin: _Rows

@@ -70,7 +70,7 @@ class ProcessModel(KernelModel):
             As in ``fit``, of groups that were there.
         calibrate : bool, default True
             Learn anew how far error bars are off, which costs a few factorisations of at most 1500
-            rows and 2 n^3 flops; False keeps what was learnt.
+            rows and one of all; False keeps what was learnt.
 
         Returns
         -------

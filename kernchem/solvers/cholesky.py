@@ -233,15 +233,12 @@ class CholeskyFactor:
         columns[np.arange(self.n)[:, None] < rows] = 0.0
         return np.asarray(columns.T @ columns)
 
-    def inverse(self) -> _Array:
-        """Return K'^-1 (n, n), a new array. Inverts the factor in place."""
-        self.invert()
-        return _multiplied(np.array(self._a, order="F"))
-
     def into_inverse(self) -> _Array:
         """Return K'^-1 (n, n) in the memory of the factor, which is of no use afterwards."""
         self.invert()
-        return _multiplied(self._a)
+        inverse, _ = lapack.dlauum(self._a, lower=1, overwrite_c=1)
+        triangular_jit.mirror_lower(inverse)
+        return np.asarray(inverse)
 
     def kernel_matrix(self, diagonal: _Array) -> _Array:
         """Return a copy of K with the diagonal that it had: all else is still there."""
@@ -326,10 +323,3 @@ class CholeskyFactor:
         other._a, other.n, other.jitter, other._inverted = a, len(a), self.jitter, True
         other._log_det = -2.0 * float(np.log(np.abs(np.einsum("ii->i", a))).sum())
         return other
-
-
-def _multiplied(half: _Array) -> _Array:
-    """Return L'L (n, n) of a lower triangle L, in its memory."""
-    found, _ = lapack.dlauum(half, lower=1, overwrite_c=1)
-    triangular_jit.mirror_lower(found)
-    return np.asarray(found)

@@ -12,12 +12,12 @@ refitted without B as well, are exactly ``e_B = Q_BB^-1 a_B``, with covariance `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, qr, solve_triangular
+from scipy.linalg import qr, solve_triangular
 
 from kernchem.errors import SettingError
 from kernchem.solvers.cholesky import CholeskyFactor
@@ -155,29 +155,9 @@ class GeneralisedLeastSquares:
         Parameters
         ----------
         folds : iterable of array of int
-            Rows of each fold; rows in no fold carry NaN, and those of a fold that cannot be left
-            out. Inverts the factor in place.
+            Rows of each fold; rows in no fold carry NaN.
         """
-        residuals = np.full_like(self.dual, np.nan)
-        for rows in folds:
-            if not self._spans(rows):
-                residuals[rows] = _solved(self._precision(rows), self.dual[rows])
-        return residuals
-
-    def repeated_cv(self, partitions: Iterable[list[npt.NDArray[np.int64]]]) -> Iterator[_Array]:
-        """Yield the residuals (n, t) of :meth:`cv` for one set of folds after the other.
-
-        For large folds: 2 n^3 / 3 flops and n^2 numbers for the inverse, once, and m^3 / 3 flops
-        per fold of m rows.
-        """
-        precision = self._factor.inverse()
-        precision -= self.reduction @ self.reduction.T
-        for folds in partitions:
-            residuals = np.full_like(self.dual, np.nan)
-            for rows in folds:
-                if not self._spans(rows):
-                    residuals[rows] = _solved(precision[np.ix_(rows, rows)], self.dual[rows])
-            yield residuals
+        return self.left_out(list(folds))[0]
 
     def left_out(self, folds: list[npt.NDArray[np.int64]]) -> tuple[_Array, list[_Array]]:
         """Return residuals (n, t) as :meth:`cv`, and the covariance of those of each fold.
@@ -189,16 +169,12 @@ class GeneralisedLeastSquares:
         for rows in folds:
             covariance = np.full((len(rows), len(rows)), np.nan)
             if not self._spans(rows):
-                precision = self._precision(rows)
+                reduction = self.reduction[rows]
+                precision = self._factor.inverse_block(rows) - reduction @ reduction.T
                 covariance = np.linalg.inv(precision)
-                residuals[rows] = _solved(precision, self.dual[rows])
+                residuals[rows] = np.linalg.solve(precision, self.dual[rows])
             covariances.append(covariance)
         return residuals, covariances
-
-    def _precision(self, rows: npt.NDArray[np.int64]) -> _Array:
-        """Return the inverse of the covariance of the residuals of a fold."""
-        reduction = self.reduction[rows]
-        return np.asarray(self._factor.inverse_block(rows) - reduction @ reduction.T)
 
     def _spans(self, rows: npt.NDArray[np.int64]) -> bool:
         """Whether some rows alone determine a direction of the basis."""
@@ -261,15 +237,6 @@ class GeneralisedLeastSquares:
         if len(self._r):
             outer = solve_triangular(self._r, basis.T, trans="T")
         return half, np.asarray(outer - self._q.T @ half)
-
-
-def _solved(precision: _Array, values: _Array) -> _Array:
-    """Return the solution, also where rounding has made the matrix indefinite."""
-    try:
-        found = cho_solve(cho_factor(precision, lower=True, check_finite=False), values)
-    except LinAlgError:
-        found = np.linalg.solve(precision, values)
-    return np.asarray(found)
 
 
 def alone_in_basis(orthonormal: _Array) -> npt.NDArray[np.bool_]:

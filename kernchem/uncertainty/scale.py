@@ -112,12 +112,7 @@ class ScaleModel:
         return self
 
     def fit(
-        self,
-        K: _Array,
-        log_std: _Array,
-        residuals: _Array,
-        linear: _Array | None = None,
-        others: _Array | None = None,
+        self, K: _Array, log_std: _Array, residuals: _Array, linear: _Array | None = None
     ) -> Self:
         """Learn the scale of the residuals.
 
@@ -131,10 +126,6 @@ class ScaleModel:
             Leave-one-out residuals, in the unit of the standard deviations.
         linear : array (n, p), optional
             Linear part h.
-        others : array (n, r), optional
-            Residuals of the same samples by r other models, NaN where there is none. Their
-            logarithms, on average over models, count as much as those of ``residuals`` for kernel
-            part, slope and linear part: a single error says little of its scale.
 
         Returns
         -------
@@ -148,10 +139,8 @@ class ScaleModel:
         """
         n = len(residuals)
         h = np.zeros((n, 0)) if linear is None else linear
-        more = np.zeros((n, 0)) if others is None else others
         for name, values, shape in (
             ("residuals", residuals, (n,)),
-            ("others", np.nan_to_num(more, nan=0.0), (n, more.shape[-1])),
             ("log_std", log_std, (n,)),
             ("K", K, (n, n)),
             ("linear", h, (n, h.shape[-1])),
@@ -161,15 +150,19 @@ class ScaleModel:
                     f"{name} has the shape {values.shape}; finite numbers of shape {shape} are "
                     "needed"
                 )
+        sizes = np.abs(residuals)
         self.strength_, self.dual_ = np.inf, np.zeros(n)
         self.coef_ = np.concatenate([[0.0, 1.0], np.zeros(h.shape[1])])
         self.loo_log_std_ = log_std
-        if residuals.any():
+        if sizes.any():
+            # In logarithms, as the mean of two medians may overflow.
+            least = np.median(np.log(sizes[sizes > 0.0])) + np.log(_FLOOR)
+            logs = np.full(n, least)
+            logs[sizes > 0.0] = np.maximum(np.log(sizes[sizes > 0.0]), least)
             predicted = log_std
             if n >= _FEWEST:
-                logs = _mean_logs(residuals, more)
                 predicted = self._fit_kernel(K, log_std, h, logs + _MEAN_LOG)
-            shift = _shift(_logs(residuals) - predicted)
+            shift = _shift(logs - predicted)
             self.coef_[0] += shift
             self.loo_log_std_ = predicted + shift
         corrections = self.loo_log_std_ - log_std
@@ -269,35 +262,6 @@ class _Regression:
         # A sample that alone determines a direction of the basis is predicted by the fit.
         self.predicted = np.where(np.isnan(residuals), fitted, targets - residuals)
         return True
-
-
-def _logs(errors: _Array) -> _Array:
-    """Return logarithms of the sizes of errors, of which some are not zero."""
-    sizes = np.abs(errors)
-    # In logarithms, as the mean of two medians may overflow.
-    found = np.log(sizes[sizes > 0.0])
-    least = np.median(found) + np.log(_FLOOR)
-    logs = np.full(len(sizes), least)
-    logs[sizes > 0.0] = np.maximum(found, least)
-    return logs
-
-
-def _mean_logs(residuals: _Array, others: _Array) -> _Array:
-    """Return logarithms of sizes: those of residuals, and of the others on average, by halves."""
-    own = _logs(residuals)
-    total, times = np.zeros(len(own)), np.zeros(len(own))
-    for column in others.T:
-        known = np.isfinite(column)
-        if column[known].any():
-            total[known] += _logs(column[known])
-            times += known
-    there = times > 0
-    if not there.any():
-        return own
-    # Others that are missing are as much larger as they are elsewhere.
-    mean = np.where(there, total / np.maximum(times, 1.0), 0.0)
-    mean[~there] = own[~there] + np.median((mean - own)[there])
-    return np.asarray(0.5 * (own + mean))
 
 
 def _doubtful(squares: _Array, differences: _Array) -> bool:

@@ -6,7 +6,6 @@ from numpy.testing import assert_allclose
 
 from kernchem.errors import SettingError
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
-from kernchem.solvers.gls import _solved
 
 
 def refit(K, noise, basis, y, kept, wanted):
@@ -90,28 +89,6 @@ def test_folds_equal_refits(problem):
         expected = y[fold] - refit(K, noise, basis, y, kept, fold)
         assert_allclose(residuals[fold], expected, rtol=1e-8, atol=1e-10)
     assert np.isnan(residuals[order[25:]]).all()
-
-
-def test_several_sets_of_folds_equal_refits(problem):
-    K, noise, basis, y = problem
-    rng = np.random.default_rng(2)
-    sets = [np.array_split(rng.permutation(len(y)), parts) for parts in (2, 3)]
-    sets.append([np.arange(len(y))])
-    found = list(solve(*problem).repeated_cv(sets))
-    assert len(found) == 3
-    for folds, residuals in zip(sets[:2], found[:2], strict=True):
-        for fold in folds:
-            kept = np.setdiff1d(np.arange(len(y)), fold)
-            expected = y[fold] - refit(K, noise, basis, y, kept, fold)
-            assert_allclose(residuals[fold], expected, rtol=1e-7, atol=1e-9)
-    # Without any row nothing determines the linear part.
-    assert np.isnan(found[2]).all() == (basis.shape[1] > 0)
-
-
-def test_indefinite_blocks_are_solved_too(rng):
-    # As rounding makes them where the kernel matrix is next to singular.
-    matrix, right = np.diag([1.0, -1e-3, 2.0]), rng.normal(size=(3, 2))
-    assert_allclose(_solved(matrix, right), right / np.diag(matrix)[:, None])
 
 
 def test_rows_that_alone_determine_the_linear_part_carry_nan(rng):

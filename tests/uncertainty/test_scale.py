@@ -71,26 +71,6 @@ def test_a_linear_part_is_found():
     )
 
 
-def test_more_errors_of_the_same_samples_say_more():
-    K, _, given, _, errors = noise(400, 0, amplitude=0.8)
-    rng = np.random.default_rng(5)
-    scale = np.exp(noise(400, 0, amplitude=0.8)[3])
-    others = 3.0 * scale[:, None] * rng.normal(size=(400, 8))
-    others[rng.random((400, 8)) < 0.3] = np.nan
-    others[:5] = np.nan
-    true = np.log(scale)
-    one, many = ScaleModel().fit(K, given, errors), ScaleModel().fit(K, given, errors, None, others)
-    distances = [np.std(model.predict(K, given) - true) for model in (one, many)]
-    assert distances[1] < 0.8 * distances[0]
-    # How large they are says nothing: the factor is that of the residuals.
-    larger = ScaleModel().fit(K, given, errors, None, 100.0 * others)
-    assert_allclose(larger.predict(K, given), many.predict(K, given), atol=1e-9)
-    none = ScaleModel().fit(K, given, errors, None, np.full((400, 2), np.nan))
-    assert_allclose(none.predict(K, given), one.predict(K, given), atol=1e-12)
-    with pytest.raises(SettingError, match="others"):
-        ScaleModel().fit(K, given, errors, None, others[1:])
-
-
 def test_error_bars_that_shrink_where_errors_grow_keep_their_slope():
     K, _, given, _, _ = noise(300, 0, amplitude=0.0)
     rng = np.random.default_rng(4)
