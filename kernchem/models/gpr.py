@@ -75,8 +75,9 @@ class GPR(ProcessModel):
     n_restarts : int, default 0
         Further searches from random points.
     calibration : {"scale"} or None, default "scale"
-        "scale" corrects standard deviations by a model of leave-one-out residuals; None leaves
-        them as the process has them.
+        "scale" corrects standard deviations by a model of leave-one-out residuals, which compares
+        samples by the kernel, and by :class:`kernchem.descriptors.EncodedBonds` too where the
+        descriptor is one of whole molecules; None leaves them as the process has them.
     random_state : int, RandomState or None, default 0
         Of the points where restarts begin.
 

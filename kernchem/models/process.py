@@ -186,10 +186,10 @@ class ProcessModel(KernelModel):
         self._resize_space(-len(chosen))
         with blas_for(len(training)):
             factor = self._posterior.factor
-            if self._likeness is not None:
-                self._likeness = self._likeness.without(rows)
             if len(rows):
                 factor = factor.forget(rows)
+            if self._likeness is not None:
+                self._likeness = self._likeness.without(rows)
             numbers = np.cumsum(~np.isin(np.arange(n_samples), chosen)) - 1
             self._refresh(
                 smaller,
