@@ -421,11 +421,12 @@ class ProcessModel(KernelModel):
 
     def _mean_and_std(self, X: Any) -> tuple[_Array, _Array]:
         """Return means and standard deviations (m, n_targets)."""
-        pairs = [
-            (self._posterior.mean(some), self._posterior.std(some)) for some in self._panels(X)
-        ]
-        mean, std = zip(*pairs, strict=True)
-        return np.concatenate(mean), np.concatenate(std)
+        # Of no samples there is no panel either.
+        means, stds = [np.zeros((0, self._dual.shape[1]))], [np.zeros((0, self._dual.shape[1]))]
+        for some in self._panels(X):
+            means.append(self._posterior.mean(some))
+            stds.append(self._posterior.std(some))
+        return np.concatenate(means), np.concatenate(stds)
 
     def _left_out(self, folds: list[_Rows] | None) -> _Array:
         return self._posterior.left_out(folds)[0]

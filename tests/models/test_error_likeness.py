@@ -120,6 +120,13 @@ def test_files_keep_it_to_the_last_bit(labels, tmp_path):
     assert_allclose(np.sqrt(np.diag(left)), model.predict(TEST, return_std=True)[1], rtol=1e-8)
 
 
+def test_no_samples_have_no_error_bars(labels):
+    model, none = fitted(labels), TEST[:0]
+    assert [found.shape for found in model.predict(none, return_std=True)] == [(0,), (0,)]
+    model.fit(TRAIN, np.stack([labels, labels], axis=1))
+    assert [found.shape for found in model.predict(none, return_std=True)] == [(0, 2), (0, 2)]
+
+
 def test_other_models_have_none(labels):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", KernchemWarning)
