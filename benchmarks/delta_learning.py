@@ -1,8 +1,8 @@
 """Delta-learning on semiempirical programs: errors by number of labels, QM7 and QM9.
 
 QM7: PBE0 atomisation energies, directly, on stored DFTB energies, and on GFN2-xTB and PM7, which
-are computed here (two minutes each on one core, once: results are kept in --cache), alone and
-both at once. QM9: B3LYP electronic energies on stored GFN2-xTB energies, and MP2 binding energies
+are computed here (two minutes each on one core, once: results are kept in --cache), alone, both
+at once, and with bond additivity corrections ("gfn2 bonds", "pm7 bonds"). QM9: B3LYP electronic energies on stored GFN2-xTB energies, and MP2 binding energies
 on B3LYP ones. The last molecules of a permutation by ``numpy.random.default_rng(draw)`` test: 1000,
 of the 1261 with MP2 and B3LYP energies 261. Slopes and offsets are fitted; nothing is set but
 descriptor and kernel. With --co-kriging, GFN2 (for MP2 energies, B3LYP) and the label are the two
@@ -15,11 +15,12 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kernchem import KRR, DeltaLearner, MultiFidelityGPR, Structures
-from kernchem.baselines import GFN2, PM7
+from kernchem.baselines import GFN2, PM7, BondAdditivity
 from kernchem.descriptors import BagOfBonds, CoulombMatrix
 
 HARTREE = 627.509474
@@ -33,10 +34,20 @@ LEVELS = {
     "CM": lambda: MultiFidelityGPR(descriptor=CoulombMatrix()),
     "BoB": lambda: MultiFidelityGPR(descriptor=BagOfBonds()),
 }
+PROGRAMS = {"gfn2": GFN2, "pm7": PM7}
 LOWER = {"qm7": "gfn2", "qm9": "gfn2", "mp2": "b3lyp"}
 #: Baselines of each study, by the name of the column.
 WAYS = {
-    "qm7": [(), ("dftb",), ("gfn2",), ("pm7",), ("gfn2", "pm7")],
+    "qm7": [
+        (),
+        ("dftb",),
+        ("gfn2",),
+        ("gfn2 bonds",),
+        ("pm7",),
+        ("pm7 bonds",),
+        ("gfn2", "pm7"),
+        ("gfn2 bonds", "pm7 bonds"),
+    ],
     "qm9": [(), ("gfn2",)],
     "mp2": [(), ("gfn2",), ("b3lyp",), ("gfn2", "b3lyp")],
 }
@@ -49,9 +60,9 @@ def load_qm7(folder: Path, cache: Path) -> Structures:
         numbers, positions = data["Z"][order], data["R"][order]
         columns = {"label": data["e_pbe0"][order], "dftb": data["e_dftb"][order]}
     bare = Structures.from_arrays(numbers, positions)
-    for name, program in (("gfn2", GFN2), ("pm7", PM7)):
+    for name, program in PROGRAMS.items():
         start = time.perf_counter()
-        result = program(cache=cache, progress=True).compute(bare)
+        result = program(cache=cache, progress=True, bond_orders=True).compute(bare)
         print(f"{name}: {result.ok.sum()} energies, {(~result.ok).sum()} failures, "
               f"{time.perf_counter() - start:.0f} s")  # fmt: skip
         columns[name] = result.energies
@@ -78,12 +89,20 @@ def load_qm9(folder: Path, label: str) -> Structures:
         )
 
 
-def measure(data: Structures, model: str, way: tuple[str, ...], size: int, n_test: int) -> dict:
+def baseline(name: str, cache: Path) -> Any:
+    """Return what a name in ``WAYS`` stands for: a stored property, or a corrected program."""
+    program, _, bonds = name.partition(" ")
+    return BondAdditivity(PROGRAMS[program](cache=cache, n_jobs=1)) if bonds else name
+
+
+def measure(
+    data: Structures, model: str, way: tuple[str, ...], size: int, n_test: int, cache: Path
+) -> dict:
     """Fit one model, and return its errors on the last molecules."""
     train, test = data[:size], data[-n_test:]
     estimator = MODELS[model]()
     if way:
-        estimator = DeltaLearner(estimator, list(way))
+        estimator = DeltaLearner(estimator, [baseline(name, cache) for name in way])
     start = time.perf_counter()
     estimator.fit(train, train["label"])
     error = np.abs(estimator.predict(test) - test["label"])
@@ -145,7 +164,7 @@ def main() -> None:
         titles = [" + ".join(way) or "direct" for way in ways]
         titles += ["co-kriging"] if arguments.co_kriging else []
         print(f"\n{study}: {len(data)} molecules\n{'model':10}{'N':>6}"
-              + "".join(f"{title:>14}" for title in titles) + f"{'gain':>7}")  # fmt: skip
+              + "".join(f"{title:>24}" for title in titles) + f"{'gain':>7}")  # fmt: skip
         for model in arguments.models:
             for size in arguments.sizes:
                 means = []
@@ -153,7 +172,7 @@ def main() -> None:
                     rows = []
                     for draw in arguments.draws:
                         shuffled = data[np.random.default_rng(draw).permutation(len(data))]
-                        row = measure(shuffled, model, way, size, n_test)
+                        row = measure(shuffled, model, way, size, n_test, arguments.cache)
                         rows.append(row | {"study": study, "draw": draw})
                     results += rows
                     means.append(np.mean([row["mae"] for row in rows]))
@@ -164,8 +183,8 @@ def main() -> None:
                     levels.append(row | {"study": study, "draw": draw})
                 results += levels
                 single = min(mean for mean, way in zip(means, ways, strict=True) if len(way) == 1)
-                last = f"{np.mean([row['mae'] for row in levels]):14.3f}" if levels else ""
-                print(f"{model:10}{size:6d}" + "".join(f"{mean:14.3f}" for mean in means) + last
+                last = f"{np.mean([row['mae'] for row in levels]):24.3f}" if levels else ""
+                print(f"{model:10}{size:6d}" + "".join(f"{mean:24.3f}" for mean in means) + last
                       + f"{means[0] / single:7.2f}", flush=True)  # fmt: skip
                 if arguments.json:
                     arguments.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -20,3 +20,14 @@ class Fake(ProgramBaseline):
 
     def session(self):
         return partial(open_fake, str(self.log), self.delay)
+
+
+class FakeBonds(Fake):
+    """The program with bond orders that fall off with the distance."""
+
+    def __init__(self, log, *, forces=False, bond_orders=False, n_jobs=1, cache=None):
+        super().__init__(log, forces=forces, n_jobs=n_jobs, cache=cache)
+        self.bond_orders = bond_orders
+
+    def session(self):
+        return partial(open_fake, str(self.log), self.delay, bool(self.bond_orders))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kernchem.baselines.ase_calculator import ASECalculator
     from kernchem.baselines.base import Baseline, BaselineResult
+    from kernchem.baselines.bond_additivity import BondAdditivity
     from kernchem.baselines.mopac import AM1, PM6, PM7
     from kernchem.baselines.outliers import flag_outliers
     from kernchem.baselines.pair_potentials import ZBL, DampedCoulomb, YukawaCore
@@ -26,6 +27,7 @@ __all__ = [
     "ASECalculator",
     "Baseline",
     "BaselineResult",
+    "BondAdditivity",
     "DampedCoulomb",
     "PairPotential",
     "PairSum",
@@ -40,6 +42,7 @@ _HOMES = {
     "ASECalculator": "ase_calculator",
     "Baseline": "base",
     "BaselineResult": "base",
+    "BondAdditivity": "bond_additivity",
     "DampedCoulomb": "pair_potentials",
     "GFN1": "xtb",
     "GFN2": "xtb",

@@ -38,6 +38,8 @@ class BaselineResult:
     notes : tuple of str, optional
         What a user should know of a structure that has an energy, e.g. that a second attempt was
         needed; "" elsewhere.
+    bond_orders : tuple of array (n_atoms, n_atoms), length n, optional
+        Between the atoms of each structure, dimensionless; symmetric, zero on the diagonal.
 
     Attributes
     ----------
@@ -51,6 +53,7 @@ class BaselineResult:
     charges: _Array | None = None
     dipoles: _Array | None = None
     notes: tuple[str, ...] = ()
+    bond_orders: tuple[_Array, ...] | None = None
 
     @property
     def ok(self) -> npt.NDArray[np.bool_]:
@@ -98,12 +101,91 @@ class Baseline(BaseEstimator, ABC):
         StructureError
             If a structure has no energy; names the first one and the reason.
         """
-        structures = as_structures(X)
+        return self.sound(as_structures(X)).energies
+
+    def sound(self, structures: Structures) -> BaselineResult:
+        """Return what is known of structures, or say which of them has no energy.
+
+        Parameters
+        ----------
+        structures : Structures
+            Molecules or materials.
+
+        Returns
+        -------
+        BaselineResult
+            With an energy of each.
+
+        Raises
+        ------
+        StructureError
+            If a structure has no energy; names the first one and the reason.
+        """
         result = self.compute(structures)
         failed = np.flatnonzero(~result.ok)
         if len(failed):
             raise StructureError(_failure(structures, result, int(failed[0]), len(failed)))
-        return result.energies
+        return result
+
+    # -- columns below a model --------------------------------------------------------------------
+
+    def columns(self, X: Any) -> _Array:
+        """Return what a model of the difference subtracts with a slope each.
+
+        Parameters
+        ----------
+        X : Structures or sequence of ase.Atoms
+            Molecules or materials.
+
+        Returns
+        -------
+        array (n, n_columns)
+            Energies, kcal/mol, as one column unless a subclass has more.
+
+        Raises
+        ------
+        StructureError
+            If a structure has no energy; names the first one and the reason.
+        """
+        return self.energies(X)[:, None]
+
+    def fit_columns(self, X: Any) -> tuple[Baseline, _Array]:
+        """Return the columns of a training set, and the baseline that has the same of others.
+
+        Parameters
+        ----------
+        X : Structures or sequence of ase.Atoms
+            Training set.
+
+        Returns
+        -------
+        baseline : Baseline
+            This one, unless a subclass learns which columns there are.
+        columns : array (n, n_columns)
+            Its :meth:`columns`.
+
+        Raises
+        ------
+        StructureError
+            If a structure has no energy; names the first one and the reason.
+        """
+        return self, self.columns(X)
+
+    def slope_std(self, n_columns: int) -> _Array:
+        """Return what is believed of the slopes of the columns beforehand.
+
+        Parameters
+        ----------
+        n_columns : int
+            Their number.
+
+        Returns
+        -------
+        array (n_columns,)
+            Standard deviations about zero, infinite where the slope is free; kcal/mol per unit of
+            the column.
+        """
+        return np.full(n_columns, np.inf)
 
 
 def _failure(structures: Structures, result: BaselineResult, first: int, n_failed: int) -> str:

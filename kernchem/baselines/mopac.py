@@ -33,11 +33,13 @@ class _MOPAC(ProgramBaseline):
         *,
         tolerance: float = 1.0,
         forces: bool = False,
+        bond_orders: bool = False,
         n_jobs: int | None = None,
         cache: str | Path | None = None,
         progress: bool = False,
     ) -> None:
         super().__init__(forces=forces, n_jobs=n_jobs, cache=cache, progress=progress)
+        self.bond_orders = bond_orders
         self.tolerance = tolerance
 
     def identity(self) -> str:
@@ -64,7 +66,12 @@ class _MOPAC(ProgramBaseline):
         callable
             Can be pickled.
         """
-        return partial(open_mopac, self._method, tolerance=float(self.tolerance))
+        return partial(
+            open_mopac,
+            self._method,
+            tolerance=float(self.tolerance),
+            bond_orders=bool(self.bond_orders),
+        )
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -104,6 +111,8 @@ class AM1(_MOPAC):
         times looser.
     forces : bool, default False
         Whether forces are returned, and kept in the cache.
+    bond_orders : bool, default False
+        Whether bond orders are returned, and kept in the cache.
     n_jobs : int, optional
         Processes, with one thread each; None means the cores this process may run on. There is
         one at least, as MOPAC's library may damage the memory of the process that runs it.
@@ -137,6 +146,8 @@ class PM6(_MOPAC):
         times looser.
     forces : bool, default False
         Whether forces are returned, and kept in the cache.
+    bond_orders : bool, default False
+        Whether bond orders are returned, and kept in the cache.
     n_jobs : int, optional
         Processes, with one thread each; None means the cores this process may run on. There is
         one at least, as MOPAC's library may damage the memory of the process that runs it.
@@ -169,6 +180,8 @@ class PM7(_MOPAC):
         times looser.
     forces : bool, default False
         Whether forces are returned, and kept in the cache.
+    bond_orders : bool, default False
+        Whether bond orders are returned, and kept in the cache.
     n_jobs : int, optional
         Processes, with one thread each; None means the cores this process may run on. There is
         one at least, as MOPAC's library may damage the memory of the process that runs it.

@@ -16,7 +16,9 @@ __all__ = ["open_mopac"]
 _LOOSER = 100.0
 
 
-def open_mopac(method: str, *, tolerance: float) -> Callable[[Job], Record]:
+def open_mopac(
+    method: str, *, tolerance: float, bond_orders: bool = False
+) -> Callable[[Job], Record]:
     """Return the function that computes one structure.
 
     Parameters
@@ -25,6 +27,8 @@ def open_mopac(method: str, *, tolerance: float) -> Callable[[Job], Record]:
         A model of MOPAC's library, such as "PM7".
     tolerance : float
         Of MOPAC.
+    bond_orders : bool, default False
+        Whether they are wanted.
 
     Returns
     -------
@@ -46,6 +50,7 @@ def open_mopac(method: str, *, tolerance: float) -> Callable[[Job], Record]:
             forces=-np.array(properties.coord_deriv).reshape(-1, 3),
             charges=np.array(properties.charge),
             dipole=np.array(properties.dipole) * Debye if job.cell is None else None,
+            bond_orders=_between(properties.bond_order) if bond_orders else None,
         ).with_charge(job.charge)
 
     def run(job: Job) -> Record:
@@ -58,6 +63,13 @@ def open_mopac(method: str, *, tolerance: float) -> Callable[[Job], Record]:
         return replace(record, note=f"converged in a second attempt, {_LOOSER:g} times looser")
 
     return run
+
+
+def _between(bond_order: Any) -> Any:
+    """Return bond orders (n, n) from MOPAC's sparse matrix, whose diagonal holds valences."""
+    matrix = bond_order.toarray()
+    np.fill_diagonal(matrix, 0.0)
+    return matrix
 
 
 def _system(mopac: Any, model: str, job: Job, tolerance: float) -> Any:

@@ -18,7 +18,7 @@ from kernchem.baselines.base import Baseline, BaselineResult
 from kernchem.baselines.batch import counting, run_batch
 from kernchem.baselines.cache import ResultCache, result_keys
 from kernchem.baselines.outliers import deviations
-from kernchem.baselines.records import FORCES, Job, Record
+from kernchem.baselines.records import BONDS, FORCES, Job, Record
 from kernchem.baselines.states import States
 from kernchem.errors import SettingError
 from kernchem.structures import Structures, as_structures
@@ -52,6 +52,9 @@ class ProgramBaseline(Baseline):
     progress : bool, default False
         Whether a bar is shown on a terminal.
     """
+
+    #: Whether bond orders are wanted; a setting of the programs that have them.
+    bond_orders: bool = False
 
     def __init__(
         self,
@@ -129,7 +132,7 @@ class ProgramBaseline(Baseline):
         if self.cache is not None:
             cache = _open_cache(self.cache)
             keys = result_keys(structures, states.charges, states.multiplicities, identity)
-            needed = FORCES if self.forces else 0
+            needed = FORCES * bool(self.forces) | BONDS * bool(self.bond_orders)
             cached = cache.lookup(keys, needed)
             records = [mine or kept for mine, kept in zip(records, cached, strict=True)]
         todo = [k for k, record in enumerate(records) if record is None]
@@ -139,7 +142,9 @@ class ProgramBaseline(Baseline):
         with counting(name, len(todo), shown=self.progress) as advance:
             for index, found in done:
                 k = todo[index]
-                record = found if self.forces else replace(found, forces=None)
+                # With bond orders go forces: so one record always holds all of another.
+                whole = self.forces or self.bond_orders
+                record = found if whole else replace(found, forces=None)
                 records[k] = record
                 if cache is not None and record.lasting:
                     cache.store(keys[k], record)
@@ -148,7 +153,7 @@ class ProgramBaseline(Baseline):
 
     def _check_settings(self) -> None:
         effective_n_jobs(self.n_jobs)
-        for name in ("forces", "progress"):
+        for name in ("forces", "bond_orders", "progress"):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise SettingError(f"{name}={getattr(self, name)!r}: use True or False")
         if not isinstance(self.cache, str | os.PathLike | None):
@@ -180,6 +185,7 @@ class ProgramBaseline(Baseline):
             charges=_joined([r.charges for r in kept], sizes, ()),
             dipoles=_joined([r.dipole for r in kept], np.ones(len(kept), int), (3,)),
             notes=tuple(notes),
+            bond_orders=_matrices(kept, sizes) if self.bond_orders else None,
         )
 
 
@@ -209,6 +215,14 @@ def _joined(
             np.full((size, *inner), np.nan) if block is None else block.reshape(size, *inner)
             for block, size in zip(blocks, sizes.tolist(), strict=True)
         ]
+    )
+
+
+def _matrices(records: list[Record], sizes: npt.NDArray[np.int64]) -> tuple[_Array, ...]:
+    """Return the bond orders of each structure, NaN where they are absent."""
+    return tuple(
+        np.full((n, n), np.nan) if record.bond_orders is None else record.bond_orders
+        for record, n in zip(records, sizes.tolist(), strict=True)
     )
 
 

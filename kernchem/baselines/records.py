@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CHARGES", "DIPOLE", "FAILED", "FORCES", "Job", "Record", "decode", "encode"]
+__all__ = [
+    "BONDS",
+    "CHARGES",
+    "DIPOLE",
+    "FAILED",
+    "FORCES",
+    "Job",
+    "Record",
+    "decode",
+    "encode",
+]
 
 _Array = npt.NDArray[np.float64]
 
 #: Bits of what a record holds beside an energy.
-FORCES, CHARGES, DIPOLE, FAILED = 1, 2, 4, 8
+FORCES, CHARGES, DIPOLE, FAILED, BONDS = 1, 2, 4, 8, 16
 
 #: What it holds, number of atoms, bytes of reason and note, energy; then these, then the arrays.
 _HEAD = struct.Struct("<BIHHd")
@@ -66,6 +77,8 @@ class Record:
         Elementary charges.
     dipole : array (3,), optional
         Elementary charges times angstrom.
+    bond_orders : array (n_atoms, n_atoms), optional
+        Symmetric, zero on the diagonal.
     lasting : bool, default True
         Whether another attempt would end the same way; what would not is kept in no cache.
     """
@@ -76,6 +89,7 @@ class Record:
     forces: _Array | None = None
     charges: _Array | None = None
     dipole: _Array | None = None
+    bond_orders: _Array | None = None
     lasting: bool = True
 
     @classmethod
@@ -130,10 +144,11 @@ class Record:
             return self
         if not np.isfinite(self.energy):
             return Record.failure(f"the program returned the energy {self.energy}")
-        for name in ("forces", "charges", "dipole"):
+        for name in ("forces", "charges", "dipole", "bond_orders"):
             values = getattr(self, name)
             if values is not None and not np.isfinite(values).all():
-                return Record.failure(f"the program returned {name} that are not finite")
+                what = name.replace("_", " ")
+                return Record.failure(f"the program returned {what} that are not finite")
         return self
 
 
@@ -156,12 +171,14 @@ def encode(record: Record) -> bytes:
     for bit, values in (
         (FORCES, record.forces),
         (CHARGES, record.charges),
+        (BONDS, record.bond_orders),
         (DIPOLE, record.dipole),
     ):
         if values is not None:
             flags |= bit
             n_atoms = n_atoms if bit == DIPOLE else len(values)
-            arrays += np.ascontiguousarray(values, dtype="<f8").tobytes()
+            kept = values[_above(n_atoms)] if bit == BONDS else values
+            arrays += np.ascontiguousarray(kept, dtype="<f8").tobytes()
     head = _HEAD.pack(flags, n_atoms, len(reason), len(note), record.energy)
     return head + reason + note + arrays
 
@@ -188,19 +205,37 @@ def decode(data: bytes) -> Record:
         raise ValueError("too short for a record")
     flags, n_atoms, n_reason, n_note, energy = _HEAD.unpack_from(data)
     start = _HEAD.size + n_reason + n_note
-    counts = [3 * n_atoms * bool(flags & FORCES), n_atoms * bool(flags & CHARGES)]
-    counts.append(3 * bool(flags & DIPOLE))
+    counts = [
+        3 * n_atoms * bool(flags & FORCES),
+        n_atoms * bool(flags & CHARGES),
+        n_atoms * (n_atoms - 1) // 2 * bool(flags & BONDS),
+        3 * bool(flags & DIPOLE),
+    ]
     if len(data) != start + 8 * sum(counts):
         raise ValueError("a record of another length")
     reason = data[_HEAD.size : _HEAD.size + n_reason].decode()
     note = data[_HEAD.size + n_reason : start].decode()
     numbers = np.frombuffer(data, "<f8", offset=start)
-    forces, charges = numbers[: counts[0]], numbers[counts[0] : counts[0] + counts[1]]
+    forces, charges, bonds, dipole = np.split(numbers, np.cumsum(counts)[:-1])
     return Record(
         energy,
         reason,
         note,
         forces.reshape(-1, 3) if flags & FORCES else None,
         charges if flags & CHARGES else None,
-        numbers[-3:] if flags & DIPOLE else None,
+        dipole if flags & DIPOLE else None,
+        _symmetric(bonds, n_atoms) if flags & BONDS else None,
     )
+
+
+@lru_cache(maxsize=256)
+def _above(n: int) -> tuple[npt.NDArray[np.intp], ...]:
+    """Return rows and columns of what lies above the diagonal."""
+    return np.triu_indices(n, 1)
+
+
+def _symmetric(upper: _Array, n: int) -> _Array:
+    """Return the matrix (n, n) with zeros on its diagonal that has these numbers above it."""
+    matrix = np.zeros((n, n))
+    matrix[_above(n)] = upper
+    return matrix + matrix.T

@@ -20,7 +20,12 @@ _KELVIN = 3.166808578545117e-6
 
 
 def open_tblite(
-    method: str, *, accuracy: float, temperature: float, max_iterations: int
+    method: str,
+    *,
+    accuracy: float,
+    temperature: float,
+    max_iterations: int,
+    bond_orders: bool = False,
 ) -> Callable[[Job], Record]:
     """Return the function that computes one structure.
 
@@ -34,6 +39,8 @@ def open_tblite(
         Of the electrons, kelvin.
     max_iterations : int
         Of the first attempt.
+    bond_orders : bool, default False
+        Whether they are wanted.
 
     Returns
     -------
@@ -69,6 +76,7 @@ def open_tblite(
             forces=-result.get("gradient") * (to_kcal / Bohr),
             charges=np.array(result.get("charges")),
             dipole=result.get("dipole") * Bohr if job.cell is None else None,
+            bond_orders=_total(result, len(job.numbers)) if bond_orders else None,
         ).with_charge(job.charge)
 
     def run(job: Job) -> Record:
@@ -85,3 +93,8 @@ def open_tblite(
         return replace(record, note="converged in a second attempt with more damping")
 
     return run
+
+
+def _total(result: Any, n: int) -> Any:
+    """Return bond orders (n, n); of open shells, those of spins lie behind them."""
+    return np.array(np.ravel(result.get("bond-orders"))[: n * n].reshape(n, n))

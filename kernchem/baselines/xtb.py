@@ -29,11 +29,13 @@ class _XTB(ProgramBaseline):
         electronic_temperature: float = 300.0,
         max_iterations: int = 250,
         forces: bool = False,
+        bond_orders: bool = False,
         n_jobs: int | None = None,
         cache: str | Path | None = None,
         progress: bool = False,
     ) -> None:
         super().__init__(forces=forces, n_jobs=n_jobs, cache=cache, progress=progress)
+        self.bond_orders = bond_orders
         self.accuracy = accuracy
         self.electronic_temperature = electronic_temperature
         self.max_iterations = max_iterations
@@ -72,6 +74,7 @@ class _XTB(ProgramBaseline):
             accuracy=float(self.accuracy),
             temperature=float(self.electronic_temperature),
             max_iterations=int(self.max_iterations),
+            bond_orders=bool(self.bond_orders),
         )
 
     def _check_settings(self) -> None:
@@ -114,6 +117,8 @@ class GFN1(_XTB):
         as many and a damping of 0.1 instead of 0.4, which leads to the same energy.
     forces : bool, default False
         Whether forces are returned, and kept in the cache.
+    bond_orders : bool, default False
+        Whether bond orders are returned, and kept in the cache.
     n_jobs : int, optional
         Processes, with one thread each; None means the cores this process may run on. With 1, or
         for a single structure, the program runs in this process.
@@ -150,6 +155,8 @@ class GFN2(_XTB):
         as many and a damping of 0.1 instead of 0.4, which leads to the same energy.
     forces : bool, default False
         Whether forces are returned, and kept in the cache.
+    bond_orders : bool, default False
+        Whether bond orders are returned, and kept in the cache.
     n_jobs : int, optional
         Processes, with one thread each; None means the cores this process may run on. With 1, or
         for a single structure, the program runs in this process.

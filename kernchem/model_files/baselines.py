@@ -107,9 +107,9 @@ def _setting(source: Source) -> Any:
         )
     if not isinstance(source, ComputedSource):
         return source.name
-    settings = source.baseline.get_params(deep=False)
     without: Baseline = clone(source.baseline)
-    return without.set_params(cache=None) if "cache" in settings else without
+    caches = [name for name in without.get_params() if name.split("__")[-1] == "cache"]
+    return without.set_params(**dict.fromkeys(caches))
 
 
 def _unwrapped(model: Any) -> Any:

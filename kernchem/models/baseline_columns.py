@@ -61,6 +61,14 @@ class Source(ABC):
     def columns(self, structures: Structures, spread: str | None = None) -> Columns:
         """Return the columns; ``spread`` is "std" or "cov" where uncertainties are wanted."""
 
+    def fit_columns(self, structures: Structures) -> tuple[Source, _Array]:
+        """Return the columns of a training set, and the source that has the same of others."""
+        return self, self.columns(structures).values
+
+    def slope_std(self, n_columns: int) -> _Array:
+        """Return standard deviations of the slopes about zero beforehand; infinite: free."""
+        return np.full(n_columns, np.inf)
+
 
 class PropertySource(Source):
     """A stored property with one or several numbers per structure."""
@@ -95,8 +103,17 @@ class ComputedSource(Source):
         self.name = type(baseline).__name__
 
     def columns(self, structures: Structures, spread: str | None = None) -> Columns:
-        """Return energies, kcal/mol."""
-        return Columns(self.baseline.energies(structures)[:, None])
+        """Return energies, kcal/mol, and what else the baseline has columns of."""
+        return Columns(self.baseline.columns(structures))
+
+    def fit_columns(self, structures: Structures) -> tuple[Source, _Array]:
+        """Return the columns of a training set, and the source that has the same of others."""
+        baseline, columns = self.baseline.fit_columns(structures)
+        return ComputedSource(baseline), columns
+
+    def slope_std(self, n_columns: int) -> _Array:
+        """Return standard deviations of the slopes about zero beforehand; infinite: free."""
+        return self.baseline.slope_std(n_columns)
 
 
 class FunctionSource(Source):

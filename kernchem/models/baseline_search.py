@@ -17,10 +17,11 @@ from kernchem._validation import check_labels, is_whole
 from kernchem.baselines import PairPotential
 from kernchem.errors import SettingError
 from kernchem.models.baseline_objective import BaselineTrial, LeaveOneOutObjective
+from kernchem.models.baseline_slopes import distinct_rows
 from kernchem.models.kernel_model import KernelModel, require_choice
 from kernchem.structures import as_structures
 
-__all__ = ["BaselineChoice", "choose_parameters", "joint_slopes"]
+__all__ = ["BaselineChoice", "choose_parameters"]
 
 _Array = npt.NDArray[np.float64]
 
@@ -138,7 +139,7 @@ def choose_parameters(
     structures = as_structures(X)
     labels = check_labels(y, len(structures)).reshape(len(structures), -1)
     training = model._training
-    rows, targets = _distinct(labels, model)
+    rows, targets = distinct_rows(labels, model)
     with blas_for(len(training)):
         objective = LeaveOneOutObjective(
             given,
@@ -150,46 +151,6 @@ def choose_parameters(
             criterion=criterion,
         )
         return _search(objective, n_starts, check_random_state(random_state))
-
-
-def joint_slopes(columns: _Array, labels: _Array, model: KernelModel) -> _Array:
-    """Return slopes of columns by generalised least squares, at the kernel of a fitted model.
-
-    Parameters
-    ----------
-    columns : array (n, n_columns)
-        Baselines of the samples that the model was fitted to.
-    labels : array (n, n_targets)
-        Their labels without any baseline subtracted.
-    model : KernelModel
-        Its kernel, noise and linear part are held.
-
-    Returns
-    -------
-    array (n_columns, n_targets)
-        Slopes ``(C'QC)^-1 C'Q y``, with Q of :mod:`kernchem.solvers.gls`.
-    """
-    rows, targets = _distinct(labels, model)
-    distinct = columns[rows]
-    if model._training.basis is not None:
-        # Q does not see this part, but rounding does.
-        basis = np.linalg.qr(model._training.basis)[0]
-        distinct = distinct - basis @ (basis.T @ distinct)
-    with blas_for(len(rows)):
-        projected = model._solution().dual_of(distinct)
-    return np.asarray(np.linalg.lstsq(distinct.T @ projected, projected.T @ targets, rcond=None)[0])
-
-
-def _distinct(labels: _Array, model: KernelModel) -> tuple[npt.NDArray[np.int64], _Array]:
-    """Return the first row of each distinct training sample, and the labels of these samples."""
-    if labels.shape != model._labels.shape:
-        raise SettingError(
-            f"X and y hold {labels.shape[0]} samples with {labels.shape[1]} targets; the model was "
-            f"fitted to {model._labels.shape[0]} with {model._labels.shape[1]}: give the same"
-        )
-    rows = model._kept[model._training.first]
-    # Identical samples were merged: what the model did not see is the same for all of them.
-    return rows, model._training.targets + (labels - model._labels)[rows]
 
 
 def _search(

@@ -12,7 +12,8 @@ from sklearn.base import clone
 
 from kernchem.errors import KernchemWarning, SettingError
 from kernchem.models.baseline_columns import ComputedSource, Source, is_free_potential
-from kernchem.models.baseline_search import choose_parameters, joint_slopes
+from kernchem.models.baseline_search import choose_parameters
+from kernchem.models.baseline_slopes import joint_slopes, shrunken_slopes
 from kernchem.models.kernel_model import KernelModel
 from kernchem.structures import Structures
 
@@ -60,6 +61,8 @@ class DeltaTask:
     ----------
     parts : list of array (n, n_columns)
         Columns of each source.
+    slope_std : array (n_columns,)
+        Standard deviations of all slopes about zero beforehand; infinite where they are free.
     slopes : list of array (n_columns, n_targets)
         Slopes of each source.
     offset : array (p, n_targets)
@@ -78,12 +81,22 @@ class DeltaTask:
     sources: list[Source]
     fit_params: dict[str, Any]
     parts: list[_Array] = field(init=False)
+    slope_std: _Array = field(init=False)
     slopes: list[_Array] = field(init=False)
     offset: _Array = field(init=False)
     fitted: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        self.parts = [source.columns(self.structures).values for source in self.sources]
+        self.parts = []
+        for k, source in enumerate(self.sources):
+            self.sources[k], columns = source.fit_columns(self.structures)
+            self.parts.append(columns)
+        self.slope_std = np.concatenate(
+            [
+                source.slope_std(part.shape[1])
+                for source, part in zip(self.sources, self.parts, strict=True)
+            ]
+        )
         self.kept = np.flatnonzero(self.weights > 0)
 
     def run(self) -> None:
@@ -139,13 +152,15 @@ class DeltaTask:
             return True
         q = np.linalg.qr(basis)[0]
         rest = columns - q @ (q.T @ columns)
-        scale = np.linalg.norm(columns, axis=0)
-        singular = np.linalg.svd(rest / np.where(scale > 0, scale, 1.0), compute_uv=False)
+        free = np.isinf(self.slope_std)
+        n_free = int(free.sum())
+        scale = np.linalg.norm(columns[:, free], axis=0)
+        singular = np.linalg.svd(rest[:, free] / np.where(scale > 0, scale, 1.0), compute_uv=False)
         determined = singular.min(initial=np.inf) > _RANK
-        if len(targets) >= _LABELS_PER_COEFFICIENT * (basis.shape[1] + n_columns) and determined:
-            self._set(np.asarray(np.linalg.lstsq(rest, targets, rcond=None)[0]))
+        if len(targets) >= _LABELS_PER_COEFFICIENT * (basis.shape[1] + n_free) and determined:
+            self._set(shrunken_slopes(rest, targets - q @ (q.T @ targets), self.slope_std))
             return True
-        slopes = "a slope" if n_columns == 1 else f"{n_columns} slopes"
+        slopes = "a slope" if n_free == 1 else f"{n_free} slopes"
         alone = "the baseline" if n_columns == 1 else "the first column alone"
         warnings.warn(
             f"{len(targets)} labels do not determine {slopes} beside {basis.shape[1]} elements; "
@@ -168,7 +183,7 @@ class DeltaTask:
             pilot = self._fit_rest(rows)
             if self.slope == "fit":
                 columns = np.hstack(self.parts)[rows]
-                self._set(joint_slopes(columns, self.targets[rows], pilot))
+                self._set(joint_slopes(columns, self.targets[rows], pilot, self.slope_std))
             if potentials:
                 self._choose(potentials, pilot, rows)
 

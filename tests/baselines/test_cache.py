@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kernchem.baselines.cache import ResultCache, result_keys
-from kernchem.baselines.records import CHARGES, DIPOLE, FORCES, Record, decode, encode
+from kernchem.baselines.records import BONDS, CHARGES, DIPOLE, FORCES, Record, decode, encode
 from kernchem.baselines.states import States
 from kernchem.errors import KernchemWarning, SettingError
 from kernchem.structures import Structures
@@ -34,7 +34,7 @@ def key(k):
 
 
 def same(a, b):
-    for name in ("energy", "reason", "note", "forces", "charges", "dipole"):
+    for name in ("energy", "reason", "note", "forces", "charges", "dipole", "bond_orders"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
@@ -57,6 +57,14 @@ def filled(tmp_path):
         Record.failure("a\n b"),
         Record(2.0, forces=np.ones((2, 3)), charges=np.array([1.0, -1.0]), dipole=np.arange(3.0)),
         Record(2.0, charges=np.array([1.0, -1.0])),
+        Record(2.0, bond_orders=np.array([[0.0, 0.9, 0.1], [0.9, 0.0, 2.0], [0.1, 2.0, 0.0]])),
+        Record(
+            2.0,
+            forces=np.ones((2, 3)),
+            dipole=np.arange(3.0),
+            bond_orders=np.array([[0.0, 3.0], [3.0, 0.0]]),
+        ),
+        Record(2.0, charges=np.ones(1), bond_orders=np.zeros((1, 1))),
     ],
 )
 def test_records_survive(original):
@@ -125,8 +133,9 @@ def test_quantities_are_asked_for(tmp_path):
     # The fuller record stays, and a failure is one whatever was asked for.
     assert cache.lookup([key(1)], FORCES | CHARGES)[0].forces.shape == (2, 3)
     assert cache.lookup([key(1)], FORCES | DIPOLE) == [None]
+    assert cache.lookup([key(1)], BONDS) == [None]
     cache.store(key(2), Record.failure("no"))
-    assert cache.lookup([key(2)], FORCES)[0].reason == "no"
+    assert cache.lookup([key(2)], FORCES | BONDS)[0].reason == "no"
 
 
 def test_reads_what_others_add(filled):

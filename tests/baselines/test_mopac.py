@@ -48,6 +48,19 @@ def test_equals_an_input_file(mixture, make, tmp_path):
         np.testing.assert_allclose(result.charges[rows], charges, atol=1e-4)
 
 
+@pytest.mark.parametrize("make", [AM1, PM7])
+def test_bond_orders(make):
+    """Of minimal basis sets, and of what Lewis would draw."""
+    atoms = [molecule(name) for name in ("H2", "N2", "C2H4", "C2H2")]
+    result = make(n_jobs=1, bond_orders=True).compute(atoms)
+    found = [orders[0, 1] for orders in result.bond_orders]
+    np.testing.assert_allclose(found[:2], [1.0, 3.0], atol=1e-3)
+    np.testing.assert_allclose(found[2:], [2.0, 3.0], atol=0.1)
+    for orders in result.bond_orders:
+        np.testing.assert_array_equal(orders, orders.T)
+        assert not np.diag(orders).any()
+
+
 def test_dipole_is_in_electrons_times_angstrom():
     (dipole,) = PM7(n_jobs=1).compute([molecule("H2O")]).dipoles
     # Printed by MOPAC: 2.159 debye.

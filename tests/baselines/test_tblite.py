@@ -55,6 +55,27 @@ def test_forces_are_slopes(mixture, make, k):
     np.testing.assert_allclose(forces, differences(program, mixture[k], 1e-3), atol=5e-3)
 
 
+def test_bond_orders():
+    """Of minimal basis sets, and of what Lewis would draw."""
+    names = {"H2": 1.0, "N2": 3.0, "C2H4": 2.0, "C2H2": 3.0}
+    atoms = [molecule(name) for name in names]
+    ion = molecule("H2")
+    ion.info.update(charge=1, multiplicity=2)
+    oxygen = molecule("O2")
+    oxygen.info.update(multiplicity=3)
+    result = GFN2(n_jobs=1, bond_orders=True).compute([*atoms, ion, oxygen])
+    found = [orders[0, 1] for orders in result.bond_orders]
+    np.testing.assert_allclose(found[:2], [1.0, 3.0], atol=0.02)
+    np.testing.assert_allclose(found[2:4], [2.0, 3.0], atol=0.1)
+    # Half a bond of one electron; two bonds although two electrons have the same spin.
+    np.testing.assert_allclose(found[4:], [0.5, 2.0], atol=0.02)
+    for orders, one in zip(result.bond_orders, atoms, strict=False):
+        np.testing.assert_array_equal(orders, orders.T)
+        assert not np.diag(orders).any()
+        assert orders.shape == (len(one), len(one))
+    assert GFN2(n_jobs=1).compute(atoms[:1]).bond_orders is None
+
+
 def test_crystal():
     atoms = molecule("H2O", cell=[5.0, 5.0, 6.0], pbc=True)
     program = GFN1(forces=True, n_jobs=1, accuracy=0.01)
@@ -113,11 +134,15 @@ def test_cache_knows_method_and_settings(molecules, tmp_path, monkeypatch):
     np.testing.assert_array_equal(again.forces, first.forces)
     np.testing.assert_array_equal(again.charges, first.charges)
     np.testing.assert_array_equal(again.dipoles, first.dipoles)
+    bonds = GFN2(n_jobs=1, cache=tmp_path, bond_orders=True)
+    once = bonds.compute(few).bond_orders
+    for mine, kept in zip(once, bonds.compute(few).bond_orders, strict=True):
+        np.testing.assert_array_equal(mine, kept)
     GFN1(n_jobs=1, cache=tmp_path).compute(few)
     GFN2(n_jobs=1, cache=tmp_path, electronic_temperature=500.0).compute(few)
     monkeypatch.setattr("tblite.library.get_version", lambda: (99, 0, 0))
     GFN2(n_jobs=1, cache=tmp_path).compute(few)
-    assert runs == [0, 3, 3, 3]
+    assert runs == [0, 3, 0, 3, 3, 3]
 
 
 @pytest.mark.parametrize(
