@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.model_selection import check_cv
 
 from kernchem.errors import LabelError, SettingError
 from kernchem.models.joint import stacked
+from kernchem.models.room import Room
 
 __all__ = ["LabelErrors", "TrainingSet", "fold_numbers", "full_rank"]
 
@@ -156,6 +157,8 @@ class TrainingSet:
         Distinct sample that each of the caller's samples belongs to.
     errors : LabelErrors
         What is known of the errors of the targets.
+    room : Room
+        Where rows of features that are appended go.
     """
 
     features: Any
@@ -165,6 +168,7 @@ class TrainingSet:
     first: _Rows
     member: _Rows
     errors: LabelErrors = LabelErrors()
+    room: Room = field(default_factory=Room, repr=False, compare=False)
 
     @classmethod
     def distinct(
@@ -244,14 +248,16 @@ class TrainingSet:
     ) -> TrainingSet:
         """Return this set, its features replaced by ``known``, and further samples of weight 1."""
         n_new = len(targets)
+        plain = isinstance(known, np.ndarray)
         return TrainingSet(
-            stacked([known, features]),
+            self.room.joined(known, features) if plain else stacked([known, features]),
             np.concatenate([self.targets, targets]),
             np.concatenate([self.weights, np.ones(n_new)]),
             None if self.basis is None else np.concatenate([self.basis, basis]),
             np.concatenate([self.first, len(self.member) + np.arange(n_new)]),
             np.concatenate([self.member, len(self) + np.arange(n_new)]),
             errors,
+            self.room,
         )
 
     def without(self, rows: _Rows, kept: npt.NDArray[np.bool_]) -> TrainingSet:
