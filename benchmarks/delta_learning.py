@@ -1,12 +1,13 @@
 """Delta-learning on semiempirical programs: errors by number of labels, QM7 and QM9.
 
 QM7: PBE0 atomisation energies, directly, on stored DFTB energies, and on GFN2-xTB and PM7, which
-are computed here (two minutes each on one core, once: results are kept in --cache), alone, both
-at once, and with bond additivity corrections ("gfn2 bonds", "pm7 bonds"). QM9: B3LYP electronic energies on stored GFN2-xTB energies, and MP2 binding energies
-on B3LYP ones. The last molecules of a permutation by ``numpy.random.default_rng(draw)`` test: 1000,
-of the 1261 with MP2 and B3LYP energies 261. Slopes and offsets are fitted; nothing is set but
-descriptor and kernel. With --co-kriging, GFN2 (for MP2 energies, B3LYP) and the label are the two
-levels of a ``MultiFidelityGPR``, which has the lower level of the molecules that test as well.
+are computed here (two minutes each on one core, once: results are kept in --cache): alone, both at
+once, and with bond additivity corrections ("gfn2 bonds", "pm7 bonds"). QM9: B3LYP electronic
+energies on stored GFN2-xTB energies, and MP2 binding energies on B3LYP ones. The last molecules of
+a permutation by ``numpy.random.default_rng(draw)`` test: 1000, of the 1261 with MP2 and B3LYP
+energies 261. Slopes and offsets are fitted; nothing is set but descriptor and kernel. With
+--co-kriging, GFN2 (for MP2 energies, B3LYP) and the label are the two levels of a
+``MultiFidelityGPR``, which has the lower level of the molecules that test as well.
 Errors are means over draws, kcal/mol; the last column is the direct error over that of the best
 single baseline.
 """

@@ -50,8 +50,9 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         - the name of a stored property of one number, or several, per structure, which the
           structures given to ``predict`` must carry too;
         - an object of :mod:`kernchem.baselines`, e.g. ``GFN2()``: computed when it is needed, so
-          give it a cache. Free parameters of pair potentials are chosen by the leave-one-out
-          errors of a kernel model on top;
+          give it a cache. ``BondAdditivity(GFN2())`` adds a correction for each bond. Free
+          parameters of pair potentials are chosen by the leave-one-out errors of a kernel model on
+          top;
         - a function that takes structures and returns an array (n,) or (n, n_columns);
         - a class, or a function without arguments, that makes an ASE calculator; energies in
           kcal/mol;
@@ -83,7 +84,8 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     Notes
     -----
     The baseline and the labels should be in one unit: a fitted slope absorbs a factor, a slope of
-    1 does not. With fewer than four labels per coefficient, or where element counts and other
+    1 does not. Slopes of bond additivity corrections are drawn towards zero as their ``std`` says.
+    With fewer than four labels per free coefficient, or where element counts and other
     columns determine a column, the first column has slope 1 and the others 0, with a warning. A
     model that fits a composition itself (:class:`kernchem.KRR` does) refits the offsets jointly
     with its kernel. Slopes jointly with a kernel take one fit more, parameters of potentials two,
