@@ -1,4 +1,4 @@
-"""Integrated variance reduction: the row whose label tells most about all targets."""
+"""Reduction of integrated variances: the row whose label tells most about all targets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kernchem.sampling.greedy_jit import (
 )
 from kernchem.sampling.strategy import Problem, Strategy, nearly_same
 
-__all__ = ["EXACT", "RANK", "IntegratedVariance"]
+__all__ = ["EXACT", "RANK", "IntegratedDeviation", "IntegratedVariance"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -40,25 +40,45 @@ _FIRST, _LEADING = 32, 128
 _PANEL, _COLUMNS = 4096, 256
 
 
+GROWTH = 0.25
+
+
 class _Whole:
     """The covariance V of all rows as one matrix."""
 
+    weights: _Array
+
     def __init__(self, problem: Problem) -> None:
         rows = slice(0, problem.n_rows)
-        self.V, self.weights = problem.covariance.block(rows, rows), problem.weights
+        self.V = problem.covariance.block(rows, rows)
         self.variance = np.array(np.diagonal(self.V))
         self.noise = np.full(problem.n_rows, problem.noise)
         self._u = np.zeros((problem.n_rows, 16))
         self._n = 0
 
-    def pairs(self, left: _Rows, right: _Rows) -> tuple[_Array, _Array]:
-        """Return V and V W V of pairs of rows."""
+    def weigh(self, weights: _Array) -> None:
+        """Set the weights W, after any number of steps."""
+        self.weights, past = weights, self._u[:, : self._n]
+
+        def fill(start: int, stop: int) -> None:
+            self.V[start:stop] -= past[start:stop] @ past.T
+
+        if self._n:
+            run_panels(fill, len(self.V), _COLUMNS, None)
+            self._n = 0
+
+    def plain(self, left: _Rows, right: _Rows) -> _Array:
+        """Return V of pairs of rows, before any step."""
+        return np.asarray(self.V[left, right])
+
+    def squared(self, left: _Rows, right: _Rows) -> _Array:
+        """Return V W V of pairs of rows, since W was set."""
         squared = np.empty(len(left))
         for start in range(0, len(left), _PANEL):
             part = slice(start, start + _PANEL)
             a, b = self.V[left[part]], self.V[right[part]]
             squared[part] = np.einsum("ij,ij,j->i", a, b, self.weights)
-        return self.V[left, right], squared
+        return squared
 
     def step(self, row: int, noise: float) -> tuple[_Array, _Array]:
         """Condition on a label; return u = V_:j / sqrt(V_jj + noise) and V W u, from before."""
@@ -88,17 +108,18 @@ class _LowRank:
         self.noise = problem.noise + cholesky.residual
         single = problem.n_rows > _SINGLE
         self.phi: Any = phi.astype(np.float32) if single else phi
-        self.gram = self._gram(problem.weights)
-        self._half: Any = None
-        if single:
-            # There is none where most weights are zero, or where rounding makes the matrix
-            # indefinite; the product with the whole matrix takes twice as long.
-            with contextlib.suppress(np.linalg.LinAlgError):
-                self._half = np.linalg.cholesky(self.gram)
-        self.variance, self._squared = self._diagonal()
-        self._half = None
+        # In double precision, of features that may be in single precision.
+        self.variance = np.einsum("ij,ij->i", self.phi, self.phi, dtype=np.float64)
         self._z = np.zeros((16, phi.shape[1]))
         self.n = 0
+
+    def weigh(self, weights: _Array) -> None:
+        """Set the weights W, after any number of steps."""
+        self.gram = self._gram(weights)
+        past = self._z[: self.n]
+        half = self.gram - (self.gram @ past.T) @ past
+        #: V W V is Phi times this times Phi'.
+        self._inner = half - past.T @ (past @ half)
 
     def _gram(self, weights: _Array) -> _Array:
         """Return Phi' W Phi."""
@@ -115,39 +136,51 @@ class _LowRank:
         run_panels(fill, len(gram), _COLUMNS, None)
         return np.asarray(np.triu(gram) + np.triu(gram, 1).T)
 
-    def _diagonal(self) -> tuple[_Array, _Array]:
-        """Return the diagonals of V and V W V, summed in double precision."""
-        plain, squared = np.zeros(len(self.phi)), np.zeros(len(self.phi))
-        half: Any = None if self._half is None else self._half.astype(self.phi.dtype)
+    def _diagonal(self) -> _Array:
+        """Return the diagonal of V W V, summed in double precision."""
+        half: Any = None
+        if self.phi.dtype == np.float32:
+            # There is none where most weights are zero, or where rounding makes the matrix
+            # indefinite; the product with the whole matrix takes twice as long.
+            with contextlib.suppress(np.linalg.LinAlgError):
+                half = np.linalg.cholesky(self._inner)
+        out = np.zeros(len(self.phi))
 
         def fill(start: int, stop: int) -> None:
             part = slice(start, stop)
-            a, double = self.phi[part], self.phi[part].astype(np.float64)
-            plain[part] = np.einsum("ij,ij->i", double, double)
+            double = self.phi[part].astype(np.float64)
             if half is None:
-                squared[part] = np.einsum("ij,ij->i", double @ self.gram, double)
+                out[part] = np.einsum("ij,ij->i", double @ self._inner, double)
                 return
-            found = double @ self._half[:, :_LEADING]
-            squared[part] = np.einsum("ij,ij->i", found, found)
+            found = double @ half[:, :_LEADING]
+            out[part] = np.einsum("ij,ij->i", found, found)
             for first in range(_LEADING, len(half), _COLUMNS):
-                found = a[:, first:] @ half[first:, first : first + _COLUMNS]
-                squared[part] += np.einsum("ij,ij->i", found, found, dtype=np.float64)
+                factor = single[first:, first : first + _COLUMNS]
+                found = self.phi[part, first:] @ factor
+                out[part] += np.einsum("ij,ij->i", found, found, dtype=np.float64)
 
-        run_panels(fill, len(plain), _PANEL, None)
-        return plain, squared
+        single: Any = None if half is None else half.astype(self.phi.dtype)
+        run_panels(fill, len(out), _PANEL, None)
+        return out
 
-    def pairs(self, left: _Rows, right: _Rows) -> tuple[_Array, _Array]:
-        """Return V and V W V of pairs of rows."""
-        plain, squared = self.variance[left], self._squared[left]
+    def plain(self, left: _Rows, right: _Rows) -> _Array:
+        """Return V of pairs of rows, before any step."""
+        return self._of_pairs(left, right, self.variance[left], None)
+
+    def squared(self, left: _Rows, right: _Rows) -> _Array:
+        """Return V W V of pairs of rows, since W was set."""
+        return self._of_pairs(left, right, self._diagonal()[left], self._inner)
+
+    def _of_pairs(self, left: _Rows, right: _Rows, out: _Array, inner: _Array | None) -> _Array:
+        """Return Phi M Phi' of pairs, where those of a row with itself are known."""
         others = np.flatnonzero(left != right)
         for start in range(0, len(others), _PANEL):
             part = others[start : start + _PANEL]
             rows, place = np.unique(np.stack([left[part], right[part]]), return_inverse=True)
             a = self.phi[rows].astype(np.float64)
-            product, (i, j) = a @ self.gram, place.reshape(2, -1)
-            plain[part] = np.einsum("ij,ij->i", a[i], a[j])
-            squared[part] = np.einsum("ij,ij->i", product[i], a[j])
-        return plain, squared
+            (i, j), product = place.reshape(2, -1), a if inner is None else a @ inner
+            out[part] = np.einsum("ij,ij->i", product[i], a[j])
+        return out
 
     def directions(self, row: int, noise: float) -> tuple[_Array, _Array, float]:
         """Condition on a label; return z and y with u = Phi z and V W u = Phi y, from before.
@@ -201,6 +234,16 @@ class IntegratedVariance(Strategy):
             rank = RANK
         self._engine: Any = _Whole(problem) if rank is None else _LowRank(problem, rank)
         self._same = nearly_same(problem.covariance.prior)
+        self._variance = self._engine.variance.copy()
+        self._place_pairs()
+        self._d = self._engine.plain(self._left, self._right)
+        self._n_picks, self._planned = 0, deque[tuple[int, float, float]]()
+        self._ahead, self._length = 0, _AHEAD
+        self._trace = self._left_over()
+        self._weigh()
+
+    def _place_pairs(self) -> None:
+        problem = self.problem
         # Pairs of rows within each unit, units of one size side by side.
         sizes = np.array([len(rows) for rows in problem.units])
         self._order = np.argsort(sizes, kind="stable")
@@ -208,12 +251,25 @@ class IntegratedVariance(Strategy):
         ordered = [problem.units[k] for k in self._order]
         self._left = np.concatenate([np.repeat(rows, len(rows)) for rows in ordered])
         self._right = np.concatenate([np.tile(rows, len(rows)) for rows in ordered])
-        self._d, self._s = self._engine.pairs(self._left, self._right)
-        self._variance = self._engine.variance.copy()
-        self._trace = float(problem.weights @ self._variance)
         self._rows = self._left if problem.single else np.zeros(0, dtype=np.int64)
-        self._planned: deque[tuple[int, float, float]] = deque()
-        self._ahead, self._length = 0, _AHEAD
+
+    def _weights(self) -> _Array:
+        """Return the weights of the variances."""
+        return self.problem.weights
+
+    def _left_over(self) -> float:
+        """Return the sum that is to be reduced."""
+        return float(self.problem.weights @ self._variance)
+
+    def _next_weights(self) -> int | None:
+        """Return the number of picks after which weights change, counted from those there are."""
+        return None
+
+    def _weigh(self) -> None:
+        self._w = self._weights()
+        self._engine.weigh(self._w)
+        self._s = self._engine.squared(self._left, self._right)
+        self._change = self._next_weights()
 
     def _continue(self, n: int) -> None:
         self._ahead = n
@@ -253,6 +309,8 @@ class IntegratedVariance(Strategy):
 
     def _get_best(self) -> tuple[int, float]:
         if not self._planned:
+            if self._change is not None and self._n_picks >= self._change:
+                self._weigh()
             unit, gain, scores = self._best()
             low = isinstance(self._engine, _LowRank) and self.problem.single
             if low and self._ahead > 1 and 0.0 < gain < np.inf:
@@ -263,6 +321,7 @@ class IntegratedVariance(Strategy):
 
     def _update(self, unit: int) -> float:
         self._ahead -= 1
+        self._n_picks += 1
         if self._planned:
             return self._planned.popleft()[2]
         for row in self.problem.units[unit]:
@@ -273,10 +332,13 @@ class IntegratedVariance(Strategy):
 
     def _apply(self, row: int, u: Any, t: Any) -> None:
         loss = condition_rows(
-            u, row, self._engine.noise[row], self.problem.weights, self._same, self._variance,
-            self.free,
-        )  # fmt: skip
+            u, row, self._engine.noise[row], self._w, self._same, self._variance, self.free
+        )
         condition_pairs(u, t, loss, self._left, self._right, self._d, self._s)
+        self._lose(loss)
+
+    def _lose(self, loss: float) -> None:
+        """Learn what a label took from the weighted sum of the variances."""
         self._trace -= loss
 
     def _plan(self, scores: _Array) -> None:
@@ -296,7 +358,10 @@ class IntegratedVariance(Strategy):
         picks: list[int] = []
         directions: list[_Array] = []
         start = engine.n
-        for _ in range(min(self._length, self._ahead)):
+        longest = min(self._length, self._ahead)
+        if self._change is not None:
+            longest = min(longest, self._change - self._n_picks)
+        for _ in range(longest):
             k = best_row(every, usable, closed, d, s, noise, costs, d, self._same, local)
             if k < 0 or local[k] <= 0.0:
                 break
@@ -320,3 +385,26 @@ class IntegratedVariance(Strategy):
             self._planned.append((unit, gain, self._trace))
         kept = len(self._planned)
         self._length = min(2 * kept if kept == len(picks) else kept + _AHEAD, _MOST)
+
+
+class IntegratedDeviation(IntegratedVariance):
+    r"""The rows that most reduce the weighted sum of the standard deviations of the targets.
+
+    To first order: as :class:`IntegratedVariance`, with the weights :math:`w_i / 2 \sqrt{V_{ii}}`.
+    These follow the variances at first after a few picks, then whenever there are a quarter more.
+    """
+
+    name = "isd"
+
+    def _weights(self) -> _Array:
+        deviations = np.sqrt(np.maximum(self._variance, self._same))
+        return np.asarray(0.5 * self.problem.weights / deviations)
+
+    def _left_over(self) -> float:
+        return float(self.problem.weights @ np.sqrt(np.maximum(self._variance, 0.0)))
+
+    def _next_weights(self) -> int | None:
+        return self._n_picks + max(1, int(self._n_picks * GROWTH))
+
+    def _lose(self, loss: float) -> None:
+        self._trace = self._left_over()

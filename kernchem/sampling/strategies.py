@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernchem.sampling.distances import FarthestPoint, KMeansPlusPlus, LargestCluster
-from kernchem.sampling.reduction import IntegratedVariance
+from kernchem.sampling.reduction import IntegratedDeviation, IntegratedVariance
 from kernchem.sampling.strategy import RandomChoice, Strategy
 from kernchem.sampling.variance import CUR, DOptimal, MaximumVariance
 
@@ -14,6 +14,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     cls.name: cls
     for cls in (
         IntegratedVariance,
+        IntegratedDeviation,
         MaximumVariance,
         LargestCluster,
         FarthestPoint,
