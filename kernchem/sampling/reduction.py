@@ -40,12 +40,12 @@ _FIRST, _LEADING = 32, 128
 _PANEL, _COLUMNS = 4096, 256
 
 
-GROWTH = 0.25
-
-
 class _Whole:
     """The covariance V of all rows as one matrix."""
 
+    #: Picks between two settings of weights: so many, or this fraction of those there are. Each
+    #: setting costs as much as some picks.
+    growth = (1, 0.25)
     weights: _Array
 
     def __init__(self, problem: Problem) -> None:
@@ -100,6 +100,9 @@ class _LowRank:
     What the features leave of a row's variance is noise of its label: without it a row whose
     variance they hardly have would be believed to tell all of it.
     """
+
+    #: As above; it costs as much as hundreds of picks.
+    growth = (4, 3.0)
 
     def __init__(self, problem: Problem, rank: int) -> None:
         rank = min(rank, problem.n_rows)
@@ -391,7 +394,8 @@ class IntegratedDeviation(IntegratedVariance):
     r"""The rows that most reduce the weighted sum of the standard deviations of the targets.
 
     To first order: as :class:`IntegratedVariance`, with the weights :math:`w_i / 2 \sqrt{V_{ii}}`.
-    These follow the variances at first after a few picks, then whenever there are a quarter more.
+    These follow the variances whenever there are a quarter more picks, or four times as many where
+    the covariance is a product of factors.
     """
 
     name = "isd"
@@ -404,7 +408,8 @@ class IntegratedDeviation(IntegratedVariance):
         return float(self.problem.weights @ np.sqrt(np.maximum(self._variance, 0.0)))
 
     def _next_weights(self) -> int | None:
-        return self._n_picks + max(1, int(self._n_picks * GROWTH))
+        fewest, fraction = self._engine.growth
+        return int(self._n_picks + max(fewest, int(fraction * self._n_picks)))
 
     def _lose(self, loss: float) -> None:
         self._trace = self._left_over()

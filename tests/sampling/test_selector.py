@@ -73,6 +73,77 @@ def test_ivr_is_brute_force(rank, case):
                                (1 if case != "targets" else weights.mean()), rtol=1e-6)  # fmt: skip
 
 
+def by_deviation(K, labelled, weights, n, growth, H=None, blocks=None):
+    """Choose by the fall of the standard deviations to first order, as they were at some picks."""
+    rows, picks, gains, due = list(labelled), [], [], 0
+    blocks = [[k] for k in range(len(K))] if blocks is None else blocks
+    for count in range(n):
+        V = dense(K, rows, NOISE, H) if rows else K
+        if count == due:
+            w = 0.5 * weights / np.sqrt(np.diag(V))
+            due += max(growth[0], int(growth[1] * count))
+        gain = np.full(len(blocks), -np.inf)
+        for b, block in enumerate(blocks):
+            if b not in picks and not set(block) & set(labelled):
+                own = V[np.ix_(block, block)] + NOISE * np.eye(len(block))
+                gain[b] = np.trace(np.linalg.solve(own, V[block] @ (w[:, None] * V[:, block])))
+        picks.append(int(np.argmax(gain)))
+        gains.append(gain[picks[-1]])
+        rows += list(blocks[picks[-1]])
+    return picks, gains
+
+
+@pytest.mark.parametrize(("rank", "growth"), [(None, (1, 0.25)), (60, (4, 3.0))])
+@pytest.mark.parametrize("case", ["plain", "weights", "groups", "unlabelled"])
+def test_isd_is_brute_force(rank, growth, case):
+    X = points()
+    K, rng = Gaussian()(X), np.random.default_rng(1)
+    labelled, blocks, options = [] if case == "unlabelled" else [3, 17, 40], None, {}
+    weights, n = np.ones(60), size(24, 10)
+    if case == "weights":
+        options["weights"] = weights = rng.uniform(0, 1, 60)
+    if case == "groups":
+        groups = options["groups"] = np.arange(60) % 23
+        blocks, n = [np.flatnonzero(groups == g).tolist() for g in range(23)], 12
+    picks, gains = by_deviation(K, labelled, weights, n, growth, blocks=blocks)
+    selector = BatchSelector("isd", kernel=Gaussian(), noise=NOISE, rank=rank)
+    selector.fit(X, labelled, **options)
+    halves = [selector.select(n // 2), selector.select(n - n // 2)]
+    rows = picks if blocks is None else [row for g in picks for row in blocks[g]]
+    assert np.concatenate(halves).tolist() == rows
+    np.testing.assert_allclose(selector.gain_ * weights.mean(), gains, rtol=1e-6)
+    left = np.diag(dense(K, labelled + rows, NOISE))
+    expected = weights @ np.sqrt(left) / weights.mean()
+    assert selector.residual_trace_[-1] == pytest.approx(expected, rel=1e-6)
+
+
+def test_isd_leaves_smaller_deviations_than_ivr():
+    X = points(300, 3)
+    X[:30] *= 6.0
+    K, left = Gaussian()(X), {}
+    for strategy in ("isd", "ivr"):
+        picks = BatchSelector(strategy, kernel=Gaussian(), noise=NOISE).fit(X).select(60)
+        variances = np.diag(dense(K, picks, NOISE))
+        left[strategy] = np.array([np.sqrt(variances).sum(), variances.sum()])
+    # And ivr smaller variances.
+    assert left["isd"][0] < 0.99 * left["ivr"][0]
+    assert left["isd"][1] > 1.01 * left["ivr"][1]
+
+
+def test_isd_with_composition_is_brute_force():
+    data = datasets.load_qm_small()[:60]
+    model = KRR(Laplacian(300.0), descriptor=CoulombMatrix(), alpha=NOISE, optimizer=None)
+    labelled = list(range(0, 60, 4))
+    model.fit(data[labelled], data["atomization_energy"][labelled])
+    features = model.descriptor_.widened(data)[0].transform(data)
+    K, H = model.kernel_(features), CompositionSpace(data).basis(data)
+    n = size(12, 4)
+    picks, gains = by_deviation(K, labelled, np.ones(60), n, (1, 0.25), H=H)
+    fitted = BatchSelector.from_model(model, "isd").fit(data)
+    assert fitted.select(n).tolist() == picks
+    np.testing.assert_allclose(fitted.gain_, gains, rtol=1e-5)
+
+
 @pytest.mark.parametrize("rank", [None, 70])
 def test_ivr_for_separate_targets_is_brute_force(rank):
     X, T = points(), points(10, seed=5) + 1.0
@@ -262,12 +333,13 @@ class TestContract:
             BatchSelector(strategy).fit(points(), [0]).select(60)
 
 
+@pytest.mark.parametrize("strategy", ["ivr", "isd"])
 @pytest.mark.parametrize("n_labelled", [0, 30])
-def test_looking_ahead_changes_nothing(n_labelled):
+def test_looking_ahead_changes_nothing(n_labelled, strategy):
     X = points(size(1500, 300), 6)
     labelled = np.arange(n_labelled)
-    ahead = BatchSelector(rank=200, noise=NOISE).fit(X, labelled)
-    single = BatchSelector(rank=200, noise=NOISE).fit(X, labelled)
+    ahead = BatchSelector(strategy, rank=200, noise=NOISE).fit(X, labelled)
+    single = BatchSelector(strategy, rank=200, noise=NOISE).fit(X, labelled)
     n = size(60, 15)
     assert ahead.select(n).tolist() == [int(single.select(1)[0]) for _ in range(n)]
 
@@ -329,13 +401,15 @@ def test_single_precision_is_brute_force(monkeypatch, small_blocks, case, double
     np.testing.assert_allclose(selector.gain_ * scale, gains, rtol=2e-5, atol=2e-6)
 
 
-def test_single_precision_keeps_the_gains_of_double(monkeypatch):
+@pytest.mark.parametrize("strategy", ["ivr", "isd"])
+def test_single_precision_keeps_the_gains_of_double(monkeypatch, strategy):
     X = points(size(1500, 200), 16)
     n = size(150, 20)
     gains = []
     for rows in (10**9, 0):
         monkeypatch.setattr(reduction, "_SINGLE", rows)
-        selector = BatchSelector(kernel=Gaussian(4.0), noise=1e-4, rank=size(400, 60)).fit(X)
+        settings = {"kernel": Gaussian(4.0), "noise": 1e-4, "rank": size(400, 60)}
+        selector = BatchSelector(strategy, **settings).fit(X)
         selector.select(n)
         gains.append(selector.gain_)
     np.testing.assert_allclose(gains[1], gains[0], rtol=1e-4)
