@@ -5,10 +5,10 @@ the composition baseline, in a kernel whose width comes from distances in the po
 its hyperparameters by leave-one-out errors at every budget. Random choice is drawn once per seed.
 Molecules with sulfur are left out: few random labels need not hold any. Tables hold means over
 seeds of errors in kcal/mol, their ratios to random choice, and the largest ratio of any seed.
-``--matrix`` is for kernels of atoms: the kernel matrix of all molecules is computed once, with the
-width that KRR chooses for 500 random ones, and serves selectors and models, which choose the
-regulariser only. ``--warm N`` labels N random molecules first and selects in the kernel of a model
-fitted to them.
+``--matrix`` is for kernels of atoms: the kernel matrix of all molecules is computed twice, with the
+width that distances between 500 random ones suggest for selectors, and with that which KRR chooses
+for them for models, which then choose the regulariser only. ``--warm N`` labels N random molecules
+first and selects in the kernel of a model fitted to them.
 
 ``--speed`` times large pools of random features (Gaussian kernel, 16 features) instead.
 """
@@ -18,7 +18,7 @@ import json
 import resource
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import clone
@@ -28,6 +28,7 @@ from kernchem import KRR, Structures
 from kernchem.descriptors import FCHL19, BagOfBonds, CoulombMatrix, Descriptor
 from kernchem.kernels import Gaussian
 from kernchem.sampling import BatchSelector
+from kernchem.sampling.inputs import gather
 from kernchem.sampling.strategies import STRATEGIES
 
 HARTREE = 627.509474
@@ -58,37 +59,47 @@ class Numbered(Descriptor):
 
 
 class Stored(Kernel):
-    """The kernel matrix of all molecules, looked up by their numbers."""
+    """A kernel matrix of all molecules, looked up by their numbers."""
 
-    matrix: np.ndarray
+    matrices: ClassVar[dict[str, np.ndarray]] = {}
 
-    # The protocol of scikit-learn, which asks for a constructor of its own.
+    # The protocol of scikit-learn.
     # ruff: noqa: D102
-    def __init__(self) -> None:
-        pass
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def __call__(self, X: Any, Y: Any = None, eval_gradient: bool = False) -> Any:
         rows = np.asarray(X)[:, 0].astype(int)
         columns = rows if Y is None else np.asarray(Y)[:, 0].astype(int)
-        K = self.matrix[np.ix_(rows, columns)]
+        K = self.matrices[self.name][np.ix_(rows, columns)]
         return (K, np.zeros((*K.shape, 0))) if eval_gradient else K
 
     def diag(self, X: Any) -> np.ndarray:
-        return np.diagonal(self.matrix)[np.asarray(X)[:, 0].astype(int)]
+        return np.diagonal(self.matrices[self.name])[np.asarray(X)[:, 0].astype(int)]
 
     def is_stationary(self) -> bool:
         return False
 
 
-def store(make: Any, data: Structures, labels: np.ndarray) -> tuple[Any, Any]:
-    """Compute the kernel matrix of all molecules; return what looks it up."""
+def store(make: Any, data: Structures, labels: np.ndarray) -> tuple[Any, Any, Any]:
+    """Compute kernel matrices of all molecules; return what looks them up.
+
+    As a descriptor, the kernel of selectors and the kernel of models.
+    """
     clock = time.perf_counter()
     rows = np.random.default_rng(999).permutation(len(data))[:500]
-    kernel = KRR(descriptor=make()).fit(data[rows], labels[rows]).kernel_
-    Stored.matrix = kernel(make().fit_transform(data))
+    features = make().fit_transform(data)
+    kernels = {
+        "selector": gather(
+            data[rows], None, None, kernel=None, descriptor=make(), composition="auto", noise=None
+        ).kernel.kernel,
+        "model": KRR(descriptor=make()).fit(data[rows], labels[rows]).kernel_,
+    }
+    for name, kernel in kernels.items():
+        Stored.matrices[name] = kernel(features)
+        print(f"{name}: {kernel}, {time.perf_counter() - clock:.0f} s", flush=True)
     Numbered.known = {one.positions.tobytes(): k for k, one in enumerate(data)}
-    print(f"{kernel}, matrix of {len(data)} in {time.perf_counter() - clock:.0f} s", flush=True)
-    return Numbered, Stored()
+    return Numbered, Stored("selector"), Stored("model")
 
 
 def load(name: str, folder: Path) -> tuple[Structures, np.ndarray]:
@@ -137,16 +148,16 @@ def study(arguments: argparse.Namespace) -> None:
     results = []
     end = time.perf_counter() + arguments.limit
     for name in arguments.descriptors:
-        make, kernel = DESCRIPTORS[name], None
+        make, known, kernel = DESCRIPTORS[name], None, None
         if arguments.matrix:
-            make, kernel = store(make, data, labels)
+            make, known, kernel = store(make, data, labels)
         given = {"data": data, "labels": labels, "descriptor": make, "kernel": kernel}
         for seed in arguments.seeds:
             order = np.random.default_rng(seed).permutation(len(data))
             test, pool = order[:1000], order[1000:]
             pool = pool[: arguments.pool]
             start = np.zeros(0, dtype=int)
-            settings = {"descriptor": make(), "kernel": kernel, "noise": arguments.noise}
+            settings = {"descriptor": make(), "kernel": known, "noise": arguments.noise}
             if arguments.warm:
                 start = np.arange(arguments.warm)
                 model = KRR(kernel, descriptor=make()).fit(data[pool[start]], labels[pool[start]])
