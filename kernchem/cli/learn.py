@@ -69,7 +69,7 @@ _HEADINGS = ("round", "labels", "failed", "cost", "LOO MAE", "5 %", "95 %", "gai
 @click.option(
     "--strategy",
     metavar="NAME",
-    default="ivr",
+    default="isd",
     show_default=True,
     help="How molecules are chosen, as in kernchem sample.",
 )

@@ -40,10 +40,10 @@ _LIGHT = frozenset({"random", "fps", "lcmd", "kmeans++"})
 @click.option(
     "--strategy",
     metavar="NAME",
-    default="ivr",
+    default="isd",
     show_default=True,
-    help="How: ivr (the mean variance of the predictions falls most), maxvar, lcmd, fps, kmeans++, "
-    "cur, doptimal or random.",
+    help="How: isd (the mean error bar of the predictions falls most), ivr (their mean variance), "
+    "maxvar, lcmd, fps, kmeans++, cur, doptimal or random.",
 )
 @descriptor_option
 @kernel_option
@@ -87,8 +87,8 @@ _LIGHT = frozenset({"random", "fps", "lcmd", "kmeans++"})
     "--rank",
     type=int,
     metavar="N",
-    help="Rank of the factor of the covariance that ivr, cur and doptimal hold.  [default: exact "
-    "up to 5000 molecules for ivr, else 2000; cur 2000, doptimal 200 of 2000]",
+    help="Rank of the factor of the covariance that isd, ivr, cur and doptimal hold.  [default: "
+    "exact up to 5000 molecules for isd and ivr, else 2000; cur 2000, doptimal 200 of 2000]",
 )
 @click.option(
     "--out",
@@ -247,7 +247,7 @@ def _check_memory(pool: Pool, n: int, strategy: str, rank: int | None, own: int)
     n_rows = len(pool.structures) + (0 if pool.targets is None else len(pool.targets[1]))
     columns = n if strategy == "maxvar" else rank
     if columns is None:
-        columns = n_rows if strategy == "ivr" and n_rows <= EXACT else RANK
+        columns = n_rows if strategy in {"isd", "ivr"} and n_rows <= EXACT else RANK
     check_selection(n_rows, min(columns, n_rows), known + pool.n_others + own, free_memory())
 
 

@@ -52,7 +52,7 @@ class ActiveLearner(BaseEstimator):
         Where the campaign is kept; made if absent.
     target : str, default "label"
         Name of the label in the files of the folder.
-    selector : BatchSelector or str, default "ivr"
+    selector : BatchSelector or str, default "isd"
         Its strategy alone, or all settings; without a kernel of its own it selects in the kernel
         of the fitted model, and before there is one in what the model names.
     batch_size : int, default 20
@@ -145,7 +145,7 @@ class ActiveLearner(BaseEstimator):
         *,
         folder: Any,
         target: str = "label",
-        selector: Any = "ivr",
+        selector: Any = "isd",
         batch_size: int = 20,
         initial: int | None = None,
         stop: Any = None,

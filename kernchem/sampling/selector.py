@@ -28,8 +28,10 @@ class BatchSelector(BaseEstimator):
     Selection is greedy and needs no labels, so batches of any size come out in order, and a longer
     list begins with the shorter one. The strategies are:
 
+    - "isd": the largest fall of the mean posterior standard deviation of all targets, to first
+      order :math:`\sum_i w_i V_{ij}^2 / 2 \sqrt{V_{ii}} (V_{jj} + \eta)`;
     - "ivr": integrated variance reduction, the largest fall of the mean posterior variance of all
-      targets, :math:`\sum_i w_i V_{ij}^2 / (V_{jj} + \eta)`;
+      targets, :math:`\sum_i w_i V_{ij}^2 / (V_{jj} + \eta)`, which gives more to outliers;
     - "maxvar": the largest posterior variance, by partial pivoted Cholesky;
     - "lcmd": the farthest sample of the largest cluster;
     - "fps": the farthest sample from all labelled and chosen ones;
@@ -42,7 +44,7 @@ class BatchSelector(BaseEstimator):
 
     Parameters
     ----------
-    strategy : str, default "ivr"
+    strategy : str, default "isd"
         One of those above.
     kernel : kernel, str, Terms, model or None, default None
         As in :class:`kernchem.KRR`; "precomputed" takes a kernel matrix as the pool. Objects are
@@ -59,8 +61,8 @@ class BatchSelector(BaseEstimator):
         Whether element counts are fitted beside the kernel; "auto" does with structures. The
         model decides where one is given.
     rank : int or None, default None
-        Rank of the factor by which "ivr" approximates large covariances; None is exact up to 5000
-        rows, and 2000 beyond. For "cur" and "doptimal" the number of features.
+        Rank of the factor by which "isd" and "ivr" approximate large covariances; None is exact up
+        to 5000 rows, and 2000 beyond. For "cur" and "doptimal" the number of features.
     random_state : int, RandomState or None, default 0
         Of "random" and "kmeans++", and of the first sample of "fps" and "lcmd" without labels.
 
@@ -69,9 +71,10 @@ class BatchSelector(BaseEstimator):
     selected_ : array of int
         Rows of the pool in the order of choice; those of a group side by side.
     gain_ : array (n_picks,)
-        What each pick promised, per cost: the fall of the weighted sum of variances ("ivr"), a
-        variance ("maxvar"), a squared distance ("fps", "lcmd", "kmeans++"), a leverage ("cur"), a
-        logarithm ("doptimal"); NaN for "random". Variances are in units of the kernel.
+        What each pick promised, per cost: the fall of the weighted sum of standard deviations
+        ("isd") or variances ("ivr"), a variance ("maxvar"), a squared distance ("fps", "lcmd",
+        "kmeans++"), a leverage ("cur"), a logarithm ("doptimal"); NaN for "random". Variances are
+        in units of the kernel.
     residual_trace_ : array (n_picks,)
         What is left of the sum of what is reduced, after each pick; NaN for "random".
 
@@ -82,7 +85,7 @@ class BatchSelector(BaseEstimator):
 
     Notes
     -----
-    O(n_pool^2) per pick for exact "ivr", O(n_pool rank) for large pools and for "cur";
+    O(n_pool^2) per pick for exact "isd" and "ivr", O(n_pool rank) for large pools and for "cur";
     "maxvar" costs O(n_pool m) for the m-th pick, the others one column of the kernel.
 
     Without labels that determine the energies of the elements, these have a prior of large
@@ -99,7 +102,7 @@ class BatchSelector(BaseEstimator):
     Examples
     --------
     >>> X = np.linspace(0.0, 1.0, 101)[:, None]
-    >>> selector = BatchSelector("ivr").fit(X)
+    >>> selector = BatchSelector().fit(X)
     >>> selector.select(3).shape
     (3,)
     """
@@ -110,7 +113,7 @@ class BatchSelector(BaseEstimator):
 
     def __init__(
         self,
-        strategy: str = "ivr",
+        strategy: str = "isd",
         *,
         kernel: Any = None,
         descriptor: Any = None,
@@ -128,14 +131,14 @@ class BatchSelector(BaseEstimator):
         self.random_state = random_state
 
     @classmethod
-    def from_model(cls, model: Any, strategy: str = "ivr", **settings: Any) -> BatchSelector:
+    def from_model(cls, model: Any, strategy: str = "isd", **settings: Any) -> BatchSelector:
         """Return a selector in the kernel of a fitted model.
 
         Parameters
         ----------
         model : KRR, GPR or DeltaLearner
             Fitted model; its training set is labelled unless ``fit`` is told otherwise.
-        strategy : str, default "ivr"
+        strategy : str, default "isd"
             Name of the strategy.
         **settings : dict
             Further arguments of the class.

@@ -91,7 +91,7 @@ def known_rows(pool):
 # -- the same picks as in Python ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strategy", ["ivr", "maxvar", "fps", "kmeans++", "random"])
+@pytest.mark.parametrize("strategy", ["isd", "ivr", "maxvar", "fps", "kmeans++", "random"])
 def test_picks_are_those_of_the_selector(folder, pool, tmp_path, strategy):
     found = picked(tmp_path, folder / "pool.xyz", "--n", 6, "--strategy", strategy, "--seed", 7)
     selector = BatchSelector(

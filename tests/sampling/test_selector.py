@@ -67,7 +67,9 @@ def test_ivr_is_brute_force(rank, case):
         options["costs"] = costs = rng.uniform(1, 3, 60)
     n = size(15, 5)
     picks, gains = brute_force(K, labelled, NOISE, weights, n, 60, costs=costs)
-    selector = BatchSelector(kernel=Gaussian(), noise=NOISE, rank=rank).fit(X, labelled, **options)
+    selector = BatchSelector("ivr", kernel=Gaussian(), noise=NOISE, rank=rank).fit(
+        X, labelled, **options
+    )
     assert selector.select(n).tolist() == picks
     np.testing.assert_allclose(selector.gain_, np.array(gains) / weights.mean() *
                                (1 if case != "targets" else weights.mean()), rtol=1e-6)  # fmt: skip
@@ -150,7 +152,9 @@ def test_ivr_for_separate_targets_is_brute_force(rank):
     K = Gaussian()(np.concatenate([X, T]))
     weights = np.r_[np.zeros(60), np.ones(10)]
     picks, _ = brute_force(K, [0], NOISE, weights, 8, 60)
-    selector = BatchSelector(kernel=Gaussian(), noise=NOISE, rank=rank).fit(X, [0], targets=T)
+    selector = BatchSelector("ivr", kernel=Gaussian(), noise=NOISE, rank=rank).fit(
+        X, [0], targets=T
+    )
     assert selector.select(8).tolist() == picks
 
 
@@ -167,9 +171,9 @@ def test_ivr_with_composition_is_brute_force(rank):
     n = size(12, 4)
     picks, gains = brute_force(K, labelled, noise, np.ones(60), n, 60, H=H)
     for fitted in (
-        BatchSelector.from_model(model, rank=rank).fit(data),
-        BatchSelector(kernel=model, rank=rank).fit(data, labelled),
-        BatchSelector(kernel=model, rank=rank).fit(data, data[labelled]),
+        BatchSelector.from_model(model, "ivr", rank=rank).fit(data),
+        BatchSelector("ivr", kernel=model, rank=rank).fit(data, labelled),
+        BatchSelector("ivr", kernel=model, rank=rank).fit(data, data[labelled]),
     ):
         assert fitted.select(n).tolist() == picks
         np.testing.assert_allclose(fitted.gain_, gains, rtol=1e-5)
@@ -181,7 +185,9 @@ def test_groups_are_picked_whole(rank):
     groups = np.arange(60) % 17
     blocks = [np.flatnonzero(groups == g).tolist() for g in range(17)]
     picks, _ = brute_force(Gaussian()(X), [5], NOISE, np.ones(60), 6, 60, blocks=blocks)
-    selector = BatchSelector(kernel=Gaussian(), noise=NOISE, rank=rank).fit(X, [5], groups=groups)
+    selector = BatchSelector("ivr", kernel=Gaussian(), noise=NOISE, rank=rank).fit(
+        X, [5], groups=groups
+    )
     assert selector.select(6).tolist() == [row for g in picks for row in blocks[g]]
     assert selector.gain_.shape == (6,)
 
@@ -392,7 +398,9 @@ def test_single_precision_is_brute_force(monkeypatch, small_blocks, case, double
     picks, gains = brute_force(
         Gaussian()(X), [3, 17], NOISE, weights, n, n_rows, blocks=blocks, costs=costs
     )
-    selector = BatchSelector(kernel=Gaussian(), noise=NOISE, rank=n_rows).fit(X, [3, 17], **options)
+    selector = BatchSelector("ivr", kernel=Gaussian(), noise=NOISE, rank=n_rows).fit(
+        X, [3, 17], **options
+    )
     found = selector.select(n)
     rows = picks if blocks is None else [row for g in picks for row in blocks[g]]
     assert found.tolist() == rows
@@ -445,7 +453,7 @@ def test_a_model_before_its_labels(wrapped):
     data = datasets.load_qm_small()[:40]
 
     def picks(kernel, **options):
-        return BatchSelector(kernel=kernel, **options).fit(data).select(10).tolist()
+        return BatchSelector("ivr", kernel=kernel, **options).fit(data).select(10).tolist()
 
     def model(kernel, **options):
         made = GPR(kernel, descriptor=CoulombMatrix(), **options)
@@ -470,10 +478,10 @@ def test_widths_without_labels(name, made, metric, factor):
     X = points(90, 5)
     median = np.median(pdist(X, metric))
     width = factor * made().length_scale_from(median)
-    by_name = BatchSelector(kernel=name).fit(X)
-    given = BatchSelector(kernel=made(width)).fit(X)
+    by_name = BatchSelector("ivr", kernel=name).fit(X)
+    given = BatchSelector("ivr", kernel=made(width)).fit(X)
     assert by_name.select(10).tolist() == given.select(10).tolist()
     np.testing.assert_allclose(by_name.gain_, given.gain_, rtol=0.05)
-    other = BatchSelector(kernel=made(1.5 * width)).fit(X)
+    other = BatchSelector("ivr", kernel=made(1.5 * width)).fit(X)
     other.select(10)
     assert np.abs(other.gain_ / given.gain_ - 1.0).max() > 0.1
