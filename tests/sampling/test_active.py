@@ -318,7 +318,7 @@ def test_errors(tmp_path):
     for labels in ([1.0], ["a"] * 80, [np.inf] * 80):
         with pytest.raises(SettingError, match="one number for each of the 80"):
             campaign(tmp_path).run(data, labels)
-    campaign(tmp_path, stop=6).run(data)
+    campaign(tmp_path, stop=18).run(data)
     with pytest.raises(ResumeError, match="batch_size was 6 and is now 7"):
         campaign(tmp_path, batch_size=7).run(data)
     for other in ({"initial": 9}, {"selector": "fps"}, {"target": "e"}):

@@ -440,9 +440,11 @@ def test_errors(settings, options):
         BatchSelector(**settings).fit(points(), **options)
 
 
-def test_rounding_does_not_choose_where_the_composition_is_open():
+@pytest.mark.parametrize("strategy", ["ivr", "isd"])
+def test_rounding_does_not_choose_where_the_composition_is_open(monkeypatch, strategy):
+    monkeypatch.setattr(reduction._LowRank, "growth", reduction._Whole.growth)
     data = datasets.load_qm_small()[:120]
-    options = {"descriptor": CoulombMatrix(), "kernel": "laplacian"}
+    options = {"strategy": strategy, "descriptor": CoulombMatrix(), "kernel": "laplacian"}
     n = size(80, 20)
     whole = BatchSelector(**options).fit(data).select(n)
     assert BatchSelector(**options, rank=120).fit(data).select(n).tolist() == whole.tolist()
