@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Kernel
 
 from kernchem import KRR, Structures
@@ -112,21 +111,11 @@ def load(name: str, folder: Path) -> tuple[Structures, np.ndarray]:
         return Structures.from_arrays(data["Z"][known], data["R"][known]), labels[known]
 
 
-def errors(
-    features: dict, rows: np.ndarray, test: np.ndarray, kernels: dict | None
-) -> dict[str, float]:
-    """Fit to some molecules and return the errors on others.
-
-    With a dictionary, the kernel of the first fit to so many molecules serves for all others.
-    """
+def errors(features: dict, rows: np.ndarray, test: np.ndarray) -> dict[str, float]:
+    """Fit to some molecules and return the errors on others."""
     data, labels = features["data"], features["labels"]
     model = KRR(features["kernel"], descriptor=features["descriptor"]())
-    known = None if kernels is None else kernels.get(len(rows))
-    if known is not None:
-        model.set_params(kernel=known)
     model.fit(data[rows], labels[rows])
-    if kernels is not None and known is None:
-        kernels[len(rows)] = fixed(model.kernel_)
     found = np.abs(model.predict(data[test]) - labels[test])
     return {
         "mae": float(found.mean()),
@@ -134,12 +123,6 @@ def errors(
         "p95": float(np.quantile(found, 0.95)),
         "max": float(found.max()),
     }
-
-
-def fixed(kernel: Any) -> Any:
-    """Return a kernel of atoms whose width is not searched for."""
-    base = clone(kernel.base).set_params(length_scale_bounds="fixed")
-    return clone(kernel).set_params(base=base)
 
 
 def study(arguments: argparse.Namespace) -> None:
@@ -162,7 +145,6 @@ def study(arguments: argparse.Namespace) -> None:
                 start = np.arange(arguments.warm)
                 model = KRR(kernel, descriptor=make()).fit(data[pool[start]], labels[pool[start]])
                 settings = {"kernel": model, "noise": arguments.noise}
-            kernels: dict | None = {} if arguments.shared_width else None
             for strategy in arguments.strategies:
                 if time.perf_counter() > end:
                     print(f"stopped after {arguments.limit} s, within seed {seed}")
@@ -177,7 +159,7 @@ def study(arguments: argparse.Namespace) -> None:
                 seconds = time.perf_counter() - clock
                 chosen = np.concatenate([start, picks])
                 for budget in arguments.budgets:
-                    row = errors(given, pool[chosen[:budget]], test, kernels)
+                    row = errors(given, pool[chosen[:budget]], test)
                     results.append(
                         row
                         | {"descriptor": name, "seed": seed, "strategy": strategy}
@@ -252,12 +234,6 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=None)
     parser.add_argument("--noise", type=float, default=None)
     parser.add_argument("--warm", type=int, default=0, metavar="N")
-    parser.add_argument(
-        "--shared-width",
-        action="store_true",
-        help="each seed takes the width for a number of labels from random choice; for kernels of "
-        "atoms, where every search takes minutes",
-    )
     parser.add_argument("--matrix", action="store_true", help="see above")
     parser.add_argument("--limit", type=float, default=1e9, metavar="SECONDS")
     parser.add_argument("--json", type=Path, help="file for the results")
@@ -273,7 +249,6 @@ def main() -> None:
     if arguments.speed:
         speed(arguments.rows)
         return
-    # The first, as others may take their widths from it.
     arguments.strategies = ["random", *(s for s in arguments.strategies if s != "random")]
     study(arguments)
 
