@@ -11,7 +11,7 @@ from kernchem.descriptors import CoulombMatrix
 from kernchem.errors import SettingError
 from kernchem.kernels import Gaussian, Laplacian
 from kernchem.models.composition import CompositionSpace
-from kernchem.sampling import BatchSelector, covariance, reduction
+from kernchem.sampling import BatchSelector, covariance, reduction, weighted
 from kernchem.sampling.covariance import Covariance, PivotedCholesky, RowKernel
 from kernchem.sampling.strategies import STRATEGIES
 
@@ -356,9 +356,9 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(covariance, "_PANEL", 23)
     monkeypatch.setattr(covariance, "_BLOCK", 7)
     monkeypatch.setattr(covariance, "_CANDIDATES", 19)
-    monkeypatch.setattr(reduction, "_PANEL", 23)
-    monkeypatch.setattr(reduction, "_COLUMNS", 11)
-    monkeypatch.setattr(reduction, "_LEADING", 16)
+    monkeypatch.setattr(weighted, "_PANEL", 23)
+    monkeypatch.setattr(weighted, "_COLUMNS", 11)
+    monkeypatch.setattr(weighted, "_LEADING", 16)
     monkeypatch.setattr(reduction, "_CANDIDATES", 20)
 
 
@@ -379,8 +379,8 @@ def test_pivoted_cholesky_is_the_plain_algorithm(small_blocks):
 @pytest.mark.parametrize("double", [0, 4])
 @pytest.mark.parametrize("case", ["plain", "weights", "targets", "costs", "groups"])
 def test_single_precision_is_brute_force(monkeypatch, small_blocks, case, double):
-    monkeypatch.setattr(reduction, "_SINGLE", 0)
-    monkeypatch.setattr(reduction, "_FIRST", double)
+    monkeypatch.setattr(weighted, "_SINGLE", 0)
+    monkeypatch.setattr(weighted, "_FIRST", double)
     n_rows = size(110, 60)
     X, rng = points(n_rows, 5), np.random.default_rng(1)
     weights, costs, blocks, options = np.ones(n_rows), None, None, {}
@@ -415,7 +415,7 @@ def test_single_precision_keeps_the_gains_of_double(monkeypatch, strategy):
     n = size(150, 20)
     gains = []
     for rows in (10**9, 0):
-        monkeypatch.setattr(reduction, "_SINGLE", rows)
+        monkeypatch.setattr(weighted, "_SINGLE", rows)
         settings = {"kernel": Gaussian(4.0), "noise": 1e-4, "rank": size(400, 60)}
         selector = BatchSelector(strategy, **settings).fit(X)
         selector.select(n)
@@ -442,7 +442,8 @@ def test_errors(settings, options):
 
 @pytest.mark.parametrize("strategy", ["ivr", "isd"])
 def test_rounding_does_not_choose_where_the_composition_is_open(monkeypatch, strategy):
-    monkeypatch.setattr(reduction._LowRank, "growth", reduction._Whole.growth)
+    growth = weighted.WholeCovariance.growth
+    monkeypatch.setattr(weighted.LowRankCovariance, "growth", growth)
     data = datasets.load_qm_small()[:120]
     options = {"strategy": strategy, "descriptor": CoulombMatrix(), "kernel": "laplacian"}
     n = size(80, 20)
