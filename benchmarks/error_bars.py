@@ -33,7 +33,7 @@ N_TRAIN = 1500
 MODELS = {
     "CM": lambda **kw: GPR(descriptor=CoulombMatrix(), **kw),
     "BoB": lambda **kw: GPR(descriptor=BagOfBonds(), **kw),
-    "FCHL19": lambda **kw: GPR(AtomSum(Gaussian()), descriptor=FCHL19(), **kw),
+    "FCHL19": lambda **kw: GPR(AtomSum(Gaussian()), descriptor=FCHL19(r_cut=4.0, a_cut=4.0), **kw),
     "ACSF": lambda **kw: GPR(AtomSum(Gaussian()), descriptor=ACSF(), **kw),
 }
 LIKELIHOOD = {"optimizer": "lml", "amplitude": "lml", "calibration": None}
