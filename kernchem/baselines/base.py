@@ -101,9 +101,9 @@ class Baseline(BaseEstimator, ABC):
         StructureError
             If a structure has no energy; names the first one and the reason.
         """
-        return self.sound(as_structures(X)).energies
+        return self.compute_all(as_structures(X)).energies
 
-    def sound(self, structures: Structures) -> BaselineResult:
+    def compute_all(self, structures: Structures) -> BaselineResult:
         """Return what is known of structures, or say which of them has no energy.
 
         Parameters

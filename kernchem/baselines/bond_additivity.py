@@ -120,7 +120,7 @@ class BondAdditivity(Baseline):
                 f"{symbol(structures.numbers[strange[0]])} are not corrected; add it to species, "
                 "fit on molecules that contain it, or drop this one"
             )
-        result = self._program().sound(structures)
+        result = self._program().compute_all(structures)
         kinds = element_kinds(structures.numbers, elements)
         pairs, table = pair_table(elements)
         out = np.empty((len(structures), 1 + len(pairs)))

@@ -97,7 +97,7 @@ class _MOPAC(ProgramBaseline):
 
 
 class AM1(_MOPAC):
-    """AM1 by MOPAC: heats of formation at 298 K, forces, charges and dipoles.
+    """AM1 by MOPAC: heats of formation at 298 K, forces, charges, dipoles, bond orders.
 
     Needs ``pip install "kernchem[mopac]"``. The energy is the heat of formation from the elements,
     kcal/mol: it differs from a total energy by one constant per element. Multiplicities above 1
@@ -132,7 +132,7 @@ class AM1(_MOPAC):
 
 
 class PM6(_MOPAC):
-    """PM6 by MOPAC: heats of formation at 298 K, forces, charges and dipoles.
+    """PM6 by MOPAC: heats of formation at 298 K, forces, charges, dipoles, bond orders.
 
     Needs ``pip install "kernchem[mopac]"``. The energy is the heat of formation from the elements,
     kcal/mol: it differs from a total energy by one constant per element. Multiplicities above 1
@@ -166,7 +166,7 @@ class PM6(_MOPAC):
 
 
 class PM7(_MOPAC):
-    """PM7 by MOPAC: heats of formation at 298 K, forces, charges and dipoles.
+    """PM7 by MOPAC: heats of formation at 298 K, forces, charges, dipoles, bond orders.
 
     Needs ``pip install "kernchem[mopac]"``. The energy is the heat of formation from the elements,
     kcal/mol: it differs from a total energy by one constant per element. Multiplicities above 1

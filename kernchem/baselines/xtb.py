@@ -100,7 +100,7 @@ class _XTB(ProgramBaseline):
 
 
 class GFN1(_XTB):
-    """GFN1-xTB by tblite: total energies, forces, Mulliken charges and dipoles.
+    """GFN1-xTB by tblite: total energies, forces, Mulliken charges, dipoles, bond orders.
 
     Needs ``pip install "kernchem[xtb]"``. Crystals are computed at the Gamma point, and have no
     dipole; that of an ion is about the origin of the coordinates. The energy does not depend on
@@ -138,7 +138,7 @@ class GFN1(_XTB):
 
 
 class GFN2(_XTB):
-    """GFN2-xTB by tblite: total energies, forces, Mulliken charges and dipoles.
+    """GFN2-xTB by tblite: total energies, forces, Mulliken charges, dipoles, bond orders.
 
     Needs ``pip install "kernchem[xtb]"``. Crystals are computed at the Gamma point, and have no
     dipole; that of an ion is about the origin of the coordinates. The energy does not depend on
