@@ -206,7 +206,7 @@ def _cell(found: dict, random: dict, seeds: set, budget: int) -> str:
 def speed(n_rows: int) -> None:
     """Print the times of large pools."""
     X = np.random.default_rng(0).normal(size=(n_rows, 16))
-    for strategy, rank in (("maxvar", None), ("ivr", 2000)):
+    for strategy, rank in (("maxvar", None), ("ivr", 2000), ("isd", 2000)):
         clock = time.perf_counter()
         selector = BatchSelector(strategy, kernel=Gaussian(4.0), rank=rank, noise=1e-4).fit(X)
         fitted = time.perf_counter()
