@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import check_cv
 
+from kernchem._room import Room
 from kernchem.errors import LabelError, SettingError
 from kernchem.models.joint import stacked
-from kernchem.models.room import Room
 
 __all__ = ["LabelErrors", "TrainingSet", "fold_numbers", "full_rank"]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import lapack
+
+from kernchem._room import Room
 
 __all__ = ["AppendedRows"]
 
@@ -25,11 +27,14 @@ class AppendedRows:
         L^-1 times the transpose of ``cross``: the rows of the larger factor, transposed.
     corner : array (b, b)
         Lower triangle: the end of the factor; above its diagonal the kernel among these rows.
+    rooms : pair of Room
+        Where further rows of ``cross`` and of the transpose of ``lower`` go.
     """
 
     cross: _Array
     lower: _Array
     corner: _Array
+    rooms: tuple[Room, Room] = field(default_factory=lambda: (Room(), Room()), repr=False)
 
     def behind(self, others: AppendedRows | None) -> AppendedRows:
         """Return others and these, which were appended to them, as one."""
@@ -40,9 +45,10 @@ class AppendedRows:
         corner[:b, :b], corner[b:, b:] = others.corner, self.corner
         corner[:b, b:], corner[b:, :b] = self.cross[:, n:].T, self.lower[n:].T
         return AppendedRows(
-            np.concatenate([others.cross, self.cross[:, :n]]),
-            np.concatenate([others.lower, self.lower[:n]], axis=1),
+            others.rooms[0].joined(others.cross, self.cross[:, :n]),
+            others.rooms[1].joined(others.lower.T, self.lower[:n].T).T,
             corner,
+            others.rooms,
         )
 
     def solve(self, B: _Array, *, transpose: bool = False) -> _Array:

@@ -11,8 +11,8 @@ __all__ = ["Room"]
 
 _Array = npt.NDArray[np.float64]
 
-#: Room for further rows, relative to those there are.
-_SPARE = 0.25
+#: Room for further rows: relative to those there are, and at least so many.
+_SPARE, _LEAST = 0.25, 128
 
 
 class Room:
@@ -45,7 +45,8 @@ class Room:
         newest = self._memory[: self._used]
         same = rows.shape == newest.shape and rows.ctypes.data == newest.ctypes.data
         if not same or n > len(self._memory):
-            self._memory = np.empty((n + int(_SPARE * n), rows.shape[1]), dtype=rows.dtype)
+            room = n + max(int(_SPARE * n), _LEAST)
+            self._memory = np.empty((room, rows.shape[1]), dtype=rows.dtype)
             self._memory[: len(rows)] = rows
         self._memory[len(rows) : n] = more
         self._used = n
