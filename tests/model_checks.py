@@ -9,8 +9,8 @@ import kernchem
 from kernchem import DeltaLearner
 from kernchem.errors import KernchemError, KernchemWarning
 
-#: What a loaded model has on top, and what is made anew when it is needed.
-ANEW = ("model_info_", "_posterior")
+#: What a loaded model has on top, what is made anew when it is needed, and room for what may come.
+ANEW = ("model_info_", "_posterior", "room")
 
 
 def same(a, b):
