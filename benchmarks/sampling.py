@@ -62,21 +62,22 @@ class Stored(Kernel):
 
     matrices: ClassVar[dict[str, np.ndarray]] = {}
 
-    # The protocol of scikit-learn.
-    # ruff: noqa: D102
     def __init__(self, name: str) -> None:
         self.name = name
 
     def __call__(self, X: Any, Y: Any = None, eval_gradient: bool = False) -> Any:
+        """Return the matrix of some molecules, and that there are no slopes."""
         rows = np.asarray(X)[:, 0].astype(int)
         columns = rows if Y is None else np.asarray(Y)[:, 0].astype(int)
         K = self.matrices[self.name][np.ix_(rows, columns)]
         return (K, np.zeros((*K.shape, 0))) if eval_gradient else K
 
     def diag(self, X: Any) -> np.ndarray:
+        """Return the diagonal of the matrix of some molecules."""
         return np.diagonal(self.matrices[self.name])[np.asarray(X)[:, 0].astype(int)]
 
     def is_stationary(self) -> bool:
+        """Return False, as scikit-learn asks."""
         return False
 
 

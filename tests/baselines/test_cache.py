@@ -33,7 +33,7 @@ def key(k):
     return k.to_bytes(16, "little")
 
 
-def same(a, b):
+def assert_same(a, b):
     for name in ("energy", "reason", "note", "forces", "charges", "dipole", "bond_orders"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
@@ -68,7 +68,7 @@ def filled(tmp_path):
     ],
 )
 def test_records_survive(original):
-    same(decode(encode(original)), original)
+    assert_same(decode(encode(original)), original)
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 10, encode(record(3)) + b"x", encode(record(3))[:-1]])
@@ -118,8 +118,8 @@ def test_hits_and_misses(filled):
     folder, _ = filled
     cache = ResultCache(folder)
     found = cache.lookup([key(7), key(70), key(0)])
-    same(found[0], record(7))
-    same(found[2], record(0))
+    assert_same(found[0], record(7))
+    assert_same(found[2], record(0))
     assert found[1] is None
 
 
@@ -143,9 +143,9 @@ def test_reads_what_others_add(filled):
     first, second = ResultCache(folder), ResultCache(folder)
     assert first.lookup([key(99)]) == [None]
     second.store(key(99), record(99))
-    same(first.lookup([key(99)])[0], record(99))
+    assert_same(first.lookup([key(99)])[0], record(99))
     second.store(key(98), record(98))
-    same(first.lookup([key(98)])[0], record(98))
+    assert_same(first.lookup([key(98)])[0], record(98))
 
 
 @pytest.mark.parametrize("where", [0, 5, 9, 14, 30, 60, -1])
@@ -163,7 +163,7 @@ def test_a_flipped_byte_costs_one_record(filled, where):
         found = cache.lookup([key(k) for k in range(50)])
     assert [k for k, value in enumerate(found) if value is None] == [lost]
     cache.store(key(lost), record(lost))
-    same(cache.lookup([key(lost)])[0], record(lost))
+    assert_same(cache.lookup([key(lost)])[0], record(lost))
 
 
 def test_a_byte_flipped_after_the_index_was_read(filled):
@@ -199,7 +199,7 @@ def test_a_writer_in_the_middle_of_a_record(filled):
     assert cache.lookup([key(49)]) == [None]
     with file.open("ab") as end:
         end.write(data[-5:])
-    same(cache.lookup([key(49)])[0], record(49))
+    assert_same(cache.lookup([key(49)])[0], record(49))
 
 
 def test_rubbish_and_removed_files(filled):
@@ -245,14 +245,14 @@ def test_several_processes_write_one_folder(tmp_path):
     while any(writer.poll() is None for writer in writers):
         for k, found in enumerate(reader.lookup([key(k) for k in range(500)])):
             if found is not None:
-                same(found, record(k))
+                assert_same(found, record(k))
     assert [writer.wait() for writer in writers] == [0, 0, 0]
     assert len(list(tmp_path.iterdir())) == 3
     for k, found in enumerate(reader.lookup([key(k) for k in range(500)])):
-        same(found, record(k))
+        assert_same(found, record(k))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 def test_a_forked_process_writes_a_file_of_its_own(tmp_path):
     cache = ResultCache(tmp_path)
     cache.store(key(0), record(0))

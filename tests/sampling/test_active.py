@@ -95,7 +95,7 @@ def _run(folder, failing, pause):
     campaign(folder, failing, pause).run(pool())
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 def test_killed_at_random_moments(tmp_path, rng):
     failing = (3, 17, 44, 61)
     undisturbed = campaign(tmp_path / "whole", failing).run(pool())
