@@ -3,6 +3,7 @@ import warnings
 import numpy as np
 import pytest
 from ase.build import molecule
+from delta_oracle import element_counts, kernel_slopes
 from effort import size
 from numpy.testing import assert_allclose
 from sklearn.base import clone
@@ -30,23 +31,10 @@ def krr():
     return KRR(Laplacian(500.0), descriptor=BagOfBonds(), alpha=1e-6, optimizer=None)
 
 
-def counts(structures):
-    numbers = np.unique(structures.numbers)
-    return np.array([[(s.numbers == z).sum() for z in numbers] for s in structures], dtype=float)
-
-
-def kernel_slopes(structures, columns, y, descriptor):
-    """Slopes by generalised least squares, with the kernel and the noise of the fixtures."""
-    features = descriptor.fit_transform(structures)
-    lower = np.linalg.cholesky(Laplacian(500.0)(features) + 1e-6 * np.eye(len(features)))
-    design = np.linalg.solve(lower, np.column_stack([counts(structures), columns]))
-    return np.linalg.lstsq(design, np.linalg.solve(lower, y), rcond=None)[0][-columns.shape[1] :]
-
-
 def test_offsets_and_slope_are_the_least_squares_solution(small):
     y = small["atomization_energy"]
     model = DeltaLearner(make_pipeline(BagOfBonds(), Ridge()), GFN2).fit(small, y)
-    design = np.column_stack([counts(small), small[GFN2]])
+    design = np.column_stack([element_counts(small), small[GFN2]])
     peer = LinearRegression(fit_intercept=False).fit(design, y)
     assert_allclose(model.slope_, peer.coef_[-1:], rtol=1e-8)
     assert_allclose(model.offset_, peer.coef_[:-1], rtol=1e-7)
@@ -57,7 +45,9 @@ def test_slopes_under_a_kernel_are_those_of_generalised_least_squares(small, krr
     model = DeltaLearner(krr, (GFN2, "homo")).fit(small, y)
     columns = np.column_stack([small[GFN2], small["homo"]])
     assert_allclose(model.slope_, kernel_slopes(small, columns, y, BagOfBonds()), rtol=1e-6)
-    peer = LinearRegression(fit_intercept=False).fit(counts(small), y - columns @ model.slope_)
+    peer = LinearRegression(fit_intercept=False).fit(
+        element_counts(small), y - columns @ model.slope_
+    )
     assert_allclose(model.offset_, peer.coef_.T, rtol=1e-7)
 
 
@@ -77,8 +67,8 @@ def test_prediction_is_baseline_plus_offsets_plus_learnt_rest(small, krr):
     y, train, test = small["atomization_energy"], small[:150], small[150:]
     model = DeltaLearner(krr, GFN2).fit(train, y[:150])
     rest = y - model.slope_ * small[GFN2]
-    linear = LinearRegression(fit_intercept=False).fit(counts(small)[:150], rest[:150])
-    rest -= linear.predict(counts(small))
+    linear = LinearRegression(fit_intercept=False).fit(element_counts(small)[:150], rest[:150])
+    rest -= linear.predict(element_counts(small))
     learnt = clone(krr).fit(train, rest[:150])
     expected = (y - rest)[150:] + learnt.predict(test)
     assert_allclose(model.predict(test), expected, rtol=1e-9)
@@ -104,7 +94,7 @@ def test_several_baselines_and_targets(small, krr):
 
 
 def test_exact_baseline_leaves_nothing_to_learn(small):
-    y = 1.25 * small[GFN2] + counts(small) @ np.array([3.0, -2.0, 1.0, 0.5, 7.0])
+    y = 1.25 * small[GFN2] + element_counts(small) @ np.array([3.0, -2.0, 1.0, 0.5, 7.0])
     model = DeltaLearner(CompositionBaseline(), GFN2).fit(small[:50], y[:50])
     assert_allclose(model.predict(small[50:]), y[50:], rtol=1e-9)
     assert_allclose(model.slope_, [1.25], rtol=1e-9)
@@ -168,7 +158,7 @@ class WithInterval(CompositionBaseline):
 def test_interval_of_the_model_is_shifted(small):
     y, train, test = small["atomization_energy"], small[:50], small[50:]
     model = DeltaLearner(WithInterval(), GFN2).fit(train, y[:50])
-    design = np.column_stack([counts(small), small[GFN2]])
+    design = np.column_stack([element_counts(small), small[GFN2]])
     peer = LinearRegression(fit_intercept=False).fit(design[:50], y[:50])
     linear = peer.predict(design[50:])
     for options, width in (({}, 0.9), ({"coverage": 0.5, "method": "gaussian"}, 1.0)):
@@ -245,7 +235,7 @@ def with_baseline(structures, values):
 
 @pytest.mark.parametrize("scale", [0.0, 1e-9, 1.0, 1e9])
 def test_baseline_that_is_a_sum_over_elements_gets_no_slope(small, krr, scale):
-    additive = scale * counts(small) @ np.array([0.5, 38.0, 54.6, 75.1, 99.7])
+    additive = scale * element_counts(small) @ np.array([0.5, 38.0, 54.6, 75.1, 99.7])
     batch = with_baseline(small, additive)
     with pytest.warns(KernchemWarning, match="slope 1"):
         model = DeltaLearner(krr, "cheap").fit(batch, small["atomization_energy"])

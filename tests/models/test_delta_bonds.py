@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from delta_oracle import element_counts
 from effort import size
 from fake_baseline import FakeBonds
 from numpy.testing import assert_allclose
@@ -33,11 +34,6 @@ def krr():
 @pytest.fixture
 def program(tmp_path):
     return FakeBonds(tmp_path / "calls")
-
-
-def counts(structures):
-    numbers = np.unique(structures.numbers)
-    return np.array([[(s.numbers == z).sum() for z in numbers] for s in structures], dtype=float)
 
 
 def ordinary(columns, basis, y, std):
@@ -73,11 +69,11 @@ def test_slopes_are_those_of_ridge_regression(small, krr, program, std):
     stds = np.array([np.inf] + [std] * (columns.shape[1] - 1))
     features = CoulombMatrix(size=23).fit_transform(small)
     K = Laplacian(500.0)(features) + 1e-6 * np.eye(len(small))
-    expected = joint(columns, counts(small), y, stds, K)
+    expected = joint(columns, element_counts(small), y, stds, K)
     assert_allclose(model.slope_, expected, rtol=1e-5, atol=1e-7 * np.abs(expected).max())
     # Under other models there is no kernel to fit them with.
     other = DeltaLearner(make_pipeline(CoulombMatrix(size=23), KRR(**FIXED)), below).fit(small, y)
-    expected = ordinary(columns, counts(small), y, stds)
+    expected = ordinary(columns, element_counts(small), y, stds)
     assert_allclose(other.slope_, expected, rtol=1e-5, atol=1e-7 * np.abs(expected).max())
 
 

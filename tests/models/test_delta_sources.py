@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator, all_changes
+from delta_oracle import element_counts, kernel_slopes
 from effort import size
 from numpy.testing import assert_allclose
 from scipy.stats import norm
@@ -35,19 +36,6 @@ def small():
 @pytest.fixture
 def krr():
     return KRR(Laplacian(500.0), descriptor=CoulombMatrix(size=23), **FIXED)
-
-
-def counts(structures):
-    numbers = np.unique(structures.numbers)
-    return np.array([[(s.numbers == z).sum() for z in numbers] for s in structures], dtype=float)
-
-
-def kernel_slopes(structures, columns, y):
-    """Slopes by generalised least squares, with the kernel and the noise of the fixture."""
-    features = CoulombMatrix(size=23).fit_transform(structures)
-    lower = np.linalg.cholesky(Laplacian(500.0)(features) + 1e-6 * np.eye(len(features)))
-    design = np.linalg.solve(lower, np.column_stack([counts(structures), columns]))
-    return np.linalg.lstsq(design, np.linalg.solve(lower, y), rcond=None)[0][-columns.shape[1] :]
 
 
 def repulsion(structures):
@@ -107,10 +95,14 @@ def test_columns_enter_least_squares(small, krr, baseline, columns):
     y, half = data["atomization_energy"], len(data) - 12
     train, test = data[:half], data[half:]
     model = DeltaLearner(krr, baseline).fit(train, y[:half])
-    assert_allclose(model.slope_, kernel_slopes(train, columns(train), y[:half]), rtol=1e-5)
+    assert_allclose(
+        model.slope_,
+        kernel_slopes(train, columns(train), y[:half], CoulombMatrix(size=23)),
+        rtol=1e-5,
+    )
     rest = y - columns(data) @ model.slope_
-    peer = LinearRegression(fit_intercept=False).fit(counts(train), rest[:half])
-    rest -= peer.predict(counts(data))
+    peer = LinearRegression(fit_intercept=False).fit(element_counts(train), rest[:half])
+    rest -= peer.predict(element_counts(data))
     learnt = clone(krr).fit(train, rest[:half])
     assert_allclose(model.predict(test), (y - rest)[half:] + learnt.predict(test), rtol=1e-7)
     assert_allclose(model.loo_residuals_, model.model_.loo_residuals_)
@@ -175,7 +167,7 @@ def test_failures_of_a_baseline_are_named(small, krr):
 def test_parameters_of_potentials_are_chosen(small, krr, slope):
     # Labels that are one potential, at other parameters than those at which the search starts.
     factor = 1.0 if slope == 1 else 0.5
-    y = factor * YukawaCore(decay=0.32).energies(small) + counts(small) @ np.arange(5.0)
+    y = factor * YukawaCore(decay=0.32).energies(small) + element_counts(small) @ np.arange(5.0)
     model = DeltaLearner(krr, YukawaCore(decay=0.2), slope=slope).fit(small[:40], y[:40])
     assert_allclose(model.baseline_[0].decay, 0.32, rtol=1e-3)
     assert_allclose(model.slope_, [factor], rtol=1e-3)
