@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -216,7 +217,8 @@ def decode(data: bytes) -> Record:
     reason = data[_HEAD.size : _HEAD.size + n_reason].decode()
     note = data[_HEAD.size + n_reason : start].decode()
     numbers = np.frombuffer(data, "<f8", offset=start)
-    forces, charges, bonds, dipole = np.split(numbers, np.cumsum(counts)[:-1])
+    ends = [0, *accumulate(counts)]
+    forces, charges, bonds, dipole = (numbers[a:b] for a, b in pairwise(ends))
     return Record(
         energy,
         reason,
