@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,12 @@ class RowKernel:
         if self.kernel is None:
             return np.asarray(self.features[left][:, right])
         return np.asarray(self.kernel(self.features[left], self.features[right]))
+
+    def part(self, rows: _Rows) -> RowKernel:
+        """Return the kernel between some of the rows."""
+        if self.kernel is None:
+            return RowKernel(None, self.features[np.ix_(rows, rows)])
+        return RowKernel(self.kernel, self.features[rows])
 
 
 class Covariance:
@@ -113,6 +120,14 @@ class Covariance:
     def columns(self, rows: Any) -> _Array:
         """Return columns of the covariance, array (n_rows, b)."""
         return self.block(self._rows, rows)
+
+    def part(self, rows: _Rows) -> Covariance:
+        """Return the covariance of some of the rows."""
+        found = copy.copy(self)
+        found.kernel, found.n_rows, found._rows = self.kernel.part(rows), len(rows), slice(0, len(rows))
+        found._plus, found._minus = self._plus[rows], self._minus[rows]
+        found.prior, found.diagonal = self.prior[rows], self.diagonal[rows]
+        return found
 
 
 class PivotedCholesky:

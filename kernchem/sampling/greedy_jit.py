@@ -11,14 +11,12 @@ import numpy as np
 from kernchem._numba import jit
 
 __all__ = [
+    "add_squares",
     "best_row",
     "choose_pivots",
     "condition_pairs",
     "condition_rows",
-    "multiply_rows",
-    "multiply_symmetric",
     "pivot_rows",
-    "project",
 ]
 
 
@@ -120,11 +118,13 @@ def condition_pairs(u, t, loss, left, right, plain, squared):
 
 
 @jit
-def best_row(rows, usable, free, plain, squared, noise, costs, variances, same, scores):
+def best_row(
+    rows, usable, free, plain, squared, scales, shares, noise, costs, variances, same, scores
+):
     """Write the gain per cost of single rows; return the best, -1 if there is none.
 
-    Those that may not be taken, and rows of no variance, get minus infinity; the latter are not
-    free any more.
+    Their sums over targets are ``scales * squared + shares * plain**2``. Those that may not be
+    taken, and rows of no variance, get minus infinity; the latter are not free any more.
     """
     best = -1
     for k in range(len(rows)):
@@ -134,51 +134,20 @@ def best_row(rows, usable, free, plain, squared, noise, costs, variances, same, 
         if not (usable[k] and free[row]):
             scores[k] = -np.inf
             continue
-        size = max(max(plain[k], 0.0) + noise[row], 1e-300)
-        scores[k] = max(squared[k], 0.0) / size / costs[k]
+        own = max(plain[k], 0.0)
+        total = scales[k] * max(squared[k], 0.0) + shares[k] * (own * own)
+        scores[k] = max(total, 0.0) / max(own + noise, 1e-300) / costs[k]
         if best < 0 or scores[k] > scores[best]:
             best = k
     return best
 
 
 @jit(fastmath=True)
-def project(past, n, x, out):
-    """Write x - Z Z' x, where the first n rows of ``past`` are the columns of Z."""
-    out[:] = x
-    for k in range(n):
-        z = past[k]
+def add_squares(V, weights, out):
+    """Add the weighted sum of the squares of each row."""
+    for i in range(len(out)):
+        row = V[i]
         total = 0.0
-        for p in range(len(x)):
-            total += z[p] * x[p]
-        for p in range(len(x)):
-            out[p] -= total * z[p]
-
-
-@jit(fastmath=True)
-def multiply_symmetric(matrix, x, out):
-    """Write the product of a symmetric matrix with x; half of the matrix is read, once."""
-    n = len(x)
-    out[:] = 0.0
-    for k in range(n):
-        row = matrix[k]
-        total = 0.0
-        for p in range(k):
-            total += row[p] * x[p]
-        for p in range(k):
-            out[p] += row[p] * x[k]
-        out[k] = total + row[k] * x[k]
-
-
-@jit(fastmath=True)
-def multiply_rows(phi, rows, z, y, u, t):
-    """Write products of some rows of ``phi`` with z and y, all in the precision of ``phi``."""
-    for k in range(len(rows)):
-        x = phi[rows[k]]
-        # Zero in the precision of the features, or the sums would be in double precision.
-        a = x[0] * z[0]
-        b = x[0] * y[0]
-        for p in range(1, len(z)):
-            a += x[p] * z[p]
-            b += x[p] * y[p]
-        u[k] = a
-        t[k] = b
+        for j in range(len(weights)):
+            total += weights[j] * (row[j] * row[j])
+        out[i] += total

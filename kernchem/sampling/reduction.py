@@ -8,25 +8,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernchem.sampling.greedy_jit import (
-    best_row,
-    condition_pairs,
-    condition_rows,
-    multiply_rows,
-)
+from kernchem.sampling.greedy_jit import best_row, condition_pairs, condition_rows
 from kernchem.sampling.strategy import Strategy, nearly_same
-from kernchem.sampling.weighted import LowRankCovariance, WholeCovariance
+from kernchem.sampling.weighted import TargetCovariance
 
 __all__ = ["EXACT", "RANK", "IntegratedDeviation", "IntegratedVariance"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
 
-#: Rows up to which the covariance is held as a whole unless a rank is given, and the rank beyond.
-EXACT, RANK = 5000, 2000
+#: Targets up to which sums over them are exact unless a rank is given, and the rank beyond.
+EXACT, RANK = 10_000, 2000
+#: Picks between two settings of weights, as a fraction of those there are: each setting costs as
+#: much as some picks.
+_GROWTH = 0.25
 #: Picks that are planned before all rows are looked at, at first and at most, and the rows among
 #: which they are.
-_AHEAD, _MOST, _CANDIDATES = 4, 48, 1024
+_AHEAD, _MOST, _CANDIDATES = 4, 48, 512
 
 
 class IntegratedVariance(Strategy):
@@ -38,13 +36,10 @@ class IntegratedVariance(Strategy):
     name = "ivr"
 
     def _init(self) -> None:
-        problem = self.problem
-        rank = problem.rank
-        if rank is None and problem.n_rows > EXACT:
+        problem, rank = self.problem, self.problem.rank
+        if rank is None and np.count_nonzero(problem.weights) > EXACT:
             rank = RANK
-        self._engine: Any = (
-            WholeCovariance(problem) if rank is None else LowRankCovariance(problem, rank)
-        )
+        self._engine = TargetCovariance(problem, rank)
         self._same = nearly_same(problem.covariance.prior)
         self._variance = self._engine.variance.copy()
         self._place_pairs()
@@ -79,29 +74,35 @@ class IntegratedVariance(Strategy):
 
     def _weigh(self) -> None:
         self._w = self._weights()
-        self._engine.weigh(self._w)
-        self._s = self._engine.squared(self._left, self._right)
+        engine, diagonal = self._engine, self._engine.weigh(self._w)
+        self._s = engine.squared(self._left, self._right, diagonal)
+        # Of units of one row; other units are few.
+        scales = engine.scales
+        self._shares = (self._w * (1.0 - scales * engine.sampled))[self._rows]
+        self._scales = scales[self._rows]
         self._change = self._next_weights()
 
     def _continue(self, n: int) -> None:
         self._ahead = n
+        self._engine.reserve(n if self.problem.single else 0)
 
     def _gains(self) -> _Array:
         """Return the gain of each unit."""
-        out, start = np.zeros(len(self._sizes)), 0
-        noise = self._engine.noise[self._left]
+        out, start, engine = np.zeros(len(self._sizes)), 0, self._engine
         for size in np.unique(self._sizes):
             units = self._order[self._sizes == size]
             stop = start + len(units) * size**2
+            rows = self._left[start:stop:size].reshape(-1, size)
             D = self._d[start:stop].reshape(-1, size, size)
             S = self._s[start:stop].reshape(-1, size, size)
-            own = noise[start:stop].reshape(-1, size, size)
             start = stop
-            if size == 1:
-                d = np.maximum(D[:, 0, 0], 0.0) + own[:, 0, 0]
-                out[units] = np.maximum(S[:, 0, 0], 0.0) / np.maximum(d, 1e-300)
-                continue
-            added = np.maximum(own, self._same) * np.eye(size)
+            if not engine.exact:
+                w, known = self._w[rows], engine.sampled[rows]
+                sizes = np.count_nonzero(w, axis=1), np.count_nonzero(known, axis=1)
+                own = np.einsum("kai,ki,kib->kab", D, w, D)
+                seen = np.einsum("kai,ki,kib->kab", D, w * known, D)
+                S = engine.scale(*sizes)[:, None, None] * (S - seen) + own
+            added = max(engine.noise, self._same) * np.eye(size)
             out[units] = np.einsum("kii->k", np.linalg.solve(D + added, S))
         return out
 
@@ -110,8 +111,8 @@ class IntegratedVariance(Strategy):
         if problem.single:
             scores = np.empty(len(self._rows))
             unit = best_row(
-                self._rows, self._open, self.free, self._d, self._s, self._engine.noise,
-                problem.costs, self._variance, self._same, scores,
+                self._rows, self._open, self.free, self._d, self._s, self._scales, self._shares,
+                self._engine.noise, problem.costs, self._variance, self._same, scores,
             )  # fmt: skip
             return max(unit, 0), float(scores[unit]), scores
         self.free &= self._variance[: problem.n_pool] > self._same
@@ -124,8 +125,7 @@ class IntegratedVariance(Strategy):
             if self._change is not None and self._n_picks >= self._change:
                 self._weigh()
             unit, gain, scores = self._best()
-            low = isinstance(self._engine, LowRankCovariance) and self.problem.single
-            if low and self._ahead > 1 and 0.0 < gain < np.inf:
+            if self.problem.single and self._ahead > 1 and 0.0 < gain < np.inf:
                 self._plan(scores)
             else:
                 return unit, gain
@@ -139,15 +139,16 @@ class IntegratedVariance(Strategy):
         for row in self.problem.units[unit]:
             if self._variance[row] <= self._same:
                 continue
-            self._apply(int(row), *self._engine.step(int(row), self._engine.noise[row]))
+            u, t, loss = self._engine.step([int(row)])
+            self._apply(int(row), u[0], t[0], loss[0])
         return self._trace
 
-    def _apply(self, row: int, u: Any, t: Any) -> None:
-        loss = condition_rows(
-            u, row, self._engine.noise[row], self._w, self._same, self._variance, self.free
+    def _apply(self, row: int, u: Any, t: Any, loss: float) -> None:
+        lost = condition_rows(
+            u, row, self._engine.noise, self._w, self._same, self._variance, self.free
         )
         condition_pairs(u, t, loss, self._left, self._right, self._d, self._s)
-        self._lose(loss)
+        self._lose(lost)
 
     def _lose(self, loss: float) -> None:
         """Learn what a label took from the weighted sum of the variances."""
@@ -162,37 +163,36 @@ class IntegratedVariance(Strategy):
         size = min(_CANDIDATES, len(scores))
         chosen = np.sort(np.argpartition(-scores, size - 1)[:size])
         rows, costs = self._rows[chosen], self.problem.costs[chosen]
-        noise, phi = engine.noise[rows], engine.phi[rows]
         d, s, local = self._variance[rows], self._s[chosen], np.empty(size)
+        scales, shares = self._scales[chosen], self._shares[chosen]
         usable, closed = np.isfinite(scores[chosen]), np.ones(size, dtype=bool)
         every, ones = np.arange(size), np.ones(size)
-        u, t = np.empty((2, size), dtype=phi.dtype)
         picks: list[int] = []
-        directions: list[_Array] = []
-        start, early = engine.n, engine.early
+        glance = engine.glance(rows)
         longest = min(self._length, self._ahead)
         if self._change is not None:
             longest = min(longest, self._change - self._n_picks)
         for _ in range(longest):
-            k = best_row(every, usable, closed, d, s, noise, costs, d, self._same, local)
+            k = best_row(
+                every, usable, closed, d, s, scales, shares, engine.noise, costs, d, self._same,
+                local,
+            )  # fmt: skip
             if k < 0 or local[k] <= 0.0:
                 break
-            z, y, loss = engine.directions(int(rows[k]), noise[k])
-            multiply_rows(phi, every, z.astype(phi.dtype), y.astype(phi.dtype), u, t)
-            condition_rows(u, k, noise[k], ones, self._same, d, closed)
-            # This is the loss over all rows, not only over these.
+            u, t, loss = glance.step(k)
+            condition_rows(u, k, engine.noise, ones, self._same, d, closed)
             condition_pairs(u, t, loss, every, every, local, s)
             usable[k] = False
             picks.append(int(chosen[k]))
-            directions += [z, y]
-        found = engine.products(directions, early)
-        for k, unit in enumerate(picks):
+        start = engine.n
+        found = engine.step([int(self._rows[unit]) for unit in picks])
+        for k, (unit, u, t, loss) in enumerate(zip(picks, *found, strict=False)):
             best, gain, _ = self._best()
             if k and best != unit:
                 # Another row is better: forget what came after it.
                 engine.n = start + k
                 break
-            self._apply(int(self._rows[unit]), found[2 * k], found[2 * k + 1])
+            self._apply(int(self._rows[unit]), u, t, loss)
             self.take(unit)
             self._planned.append((unit, gain, self._trace))
         kept = len(self._planned)
@@ -203,8 +203,7 @@ class IntegratedDeviation(IntegratedVariance):
     r"""The rows that most reduce the weighted sum of the standard deviations of the targets.
 
     To first order: as :class:`IntegratedVariance`, with the weights :math:`w_i / 2 \sqrt{V_{ii}}`.
-    These follow the variances whenever there are a quarter more picks, or four times as many where
-    the covariance is a product of factors.
+    These follow the variances whenever there are a quarter more picks.
     """
 
     name = "isd"
@@ -217,8 +216,7 @@ class IntegratedDeviation(IntegratedVariance):
         return float(self.problem.weights @ np.sqrt(np.maximum(self._variance, 0.0)))
 
     def _next_weights(self) -> int | None:
-        fewest, fraction = self._engine.growth
-        return int(self._n_picks + max(fewest, int(fraction * self._n_picks)))
+        return int(self._n_picks + max(1, int(_GROWTH * self._n_picks)))
 
     def _lose(self, loss: float) -> None:
         self._trace = self._left_over()

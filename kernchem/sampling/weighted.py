@@ -1,214 +1,213 @@
-"""Posterior covariances of all rows, with products that weigh rows, as labels come in."""
+"""Posterior covariances of all rows with targets, and sums over targets, as labels come in."""
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import blas
 
 from kernchem._threads import run_panels
-from kernchem.sampling.covariance import PivotedCholesky
-from kernchem.sampling.greedy_jit import multiply_symmetric, project
+from kernchem.sampling.greedy_jit import add_squares
 from kernchem.sampling.strategy import Problem
 
-__all__ = ["LowRankCovariance", "WholeCovariance"]
+__all__ = ["TargetCovariance"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
 
-#: Rows from which features are held in single precision.
-_SINGLE = 20_000
-#: Picks whose products are in double precision all the same, and the columns of the factor of the
-#: Gram matrix: what they tell is by far the most, and what is left is a small difference to it.
-_FIRST, _LEADING = 32, 128
-#: Rows that are updated at a time, and columns of a product with a triangular matrix.
-_PANEL, _COLUMNS = 4096, 256
+#: Rows that are updated at a time, so that they stay in the cache, and those of a kernel.
+_PANEL, _BLOCK = 256, 4096
+#: Steps that V may lag behind.
+_LAG = 128
 
 
-class WholeCovariance:
-    """The covariance V of all rows as one matrix."""
+class TargetCovariance:
+    r"""The covariance V of all rows R with targets T, and of each row with itself.
 
-    #: Picks between two settings of weights: so many, or this fraction of those there are. Each
-    #: setting costs as much as some picks.
-    growth = (1, 0.25)
-    weights: _Array
+    Sums over all targets, :math:`S = V_{RT} W V_{TR}`, are exact where T are all rows of a weight,
+    and estimates without bias where T is a random sample of them: what a row tells of itself is
+    known, and what T tells of the others is scaled to their number.
 
-    def __init__(self, problem: Problem) -> None:
-        rows = slice(0, problem.n_rows)
-        self.V = problem.covariance.block(rows, rows)
-        self.variance = np.array(np.diagonal(self.V))
-        self.noise = np.full(problem.n_rows, problem.noise)
-        self._u = np.zeros((problem.n_rows, 16))
-        self._n = 0
-
-    def weigh(self, weights: _Array) -> None:
-        """Set the weights W, after any number of steps."""
-        self.weights, past = weights, self._u[:, : self._n]
-
-        def fill(start: int, stop: int) -> None:
-            self.V[start:stop] -= past[start:stop] @ past.T
-
-        if self._n:
-            run_panels(fill, len(self.V), _COLUMNS, None)
-            self._n = 0
-
-    def plain(self, left: _Rows, right: _Rows) -> _Array:
-        """Return V of pairs of rows, before any step."""
-        return np.asarray(self.V[left, right])
-
-    def squared(self, left: _Rows, right: _Rows) -> _Array:
-        """Return V W V of pairs of rows, since W was set."""
-        squared = np.empty(len(left))
-        for start in range(0, len(left), _PANEL):
-            part = slice(start, start + _PANEL)
-            a, b = self.V[left[part]], self.V[right[part]]
-            squared[part] = np.einsum("ij,ij,j->i", a, b, self.weights)
-        return squared
-
-    def step(self, row: int, noise: float) -> tuple[_Array, _Array]:
-        """Condition on a label; return u = V_:j / sqrt(V_jj + noise) and V W u, from before."""
-        past = self._u[:, : self._n]
-        u = self.V[row] - past @ past[row]
-        u = u / np.sqrt(max(u[row], 0.0) + noise)
-        weighted = self.weights * u
-        t = self.V @ weighted - past @ (past.T @ weighted)
-        if self._n == self._u.shape[1]:
-            self._u = np.concatenate([self._u, np.zeros_like(self._u)], axis=1)
-        self._u[:, self._n] = u
-        self._n += 1
-        return u, t
-
-
-class LowRankCovariance:
-    """The covariance as a product of features, V = Phi S Phi' with S = 1 - Z Z'.
-
-    What the features leave of a row's variance is noise of its label: without it a row whose
-    variance they hardly have would be believed to tell all of it.
+    Parameters
+    ----------
+    problem : Problem
+        Rows, their kernel, and labels.
+    rank : int or None
+        Number of targets in the sample, and so the rank of S; None is all.
     """
 
-    #: As above; it costs as much as hundreds of picks.
-    growth = (4, 3.0)
+    def __init__(self, problem: Problem, rank: int | None) -> None:
+        self._covariance, self.noise = problem.covariance, problem.noise
+        n_rows, counted = problem.n_rows, np.flatnonzero(problem.weights > 0)
+        self.targets, self._n_counted = counted, len(counted)
+        if rank is not None and rank < len(counted):
+            self.targets = np.sort(problem.rng.choice(counted, rank, replace=False))
+        self.exact = len(self.targets) == len(counted)
+        self._whole = len(self.targets) == n_rows
+        self.sampled = np.isin(np.arange(n_rows), self.targets)
+        self._counts = np.isin(np.arange(n_rows), counted)
+        self.variance = self._covariance.diagonal.copy()
+        self.V = np.empty((n_rows, len(self.targets)))
+        for start in range(0, n_rows, _BLOCK):
+            part = slice(start, min(start + _BLOCK, n_rows))
+            self.V[part] = self._covariance.block(part, self.targets)
+        # Columns are covariances with labels over their standard deviations.
+        self._u = np.empty((n_rows, 16))
+        #: Steps so far, and those that V knows of.
+        self.n = self._known = 0
 
-    def __init__(self, problem: Problem, rank: int) -> None:
-        rank = min(rank, problem.n_rows)
-        cholesky = PivotedCholesky(problem.covariance, capacity=rank)
-        phi = cholesky.run(rank)
-        self.noise = problem.noise + cholesky.residual
-        single = problem.n_rows > _SINGLE
-        self.phi: Any = phi.astype(np.float32) if single else phi
-        # In double precision, of features that may be in single precision.
-        self.variance = np.einsum("ij,ij->i", self.phi, self.phi, dtype=np.float64)
-        self._z = np.zeros((16, phi.shape[1]))
-        self.n = 0
+    def reserve(self, n: int) -> None:
+        """Make room for further steps."""
+        if self.n + n > self._u.shape[1]:
+            wider = np.empty((len(self._u), self.n + n))
+            wider[:, : self.n] = self._u[:, : self.n]
+            self._u = wider
 
-    def weigh(self, weights: _Array) -> None:
-        """Set the weights W, after any number of steps."""
-        self.gram = self._gram(weights)
-        past = self._z[: self.n]
-        half = self.gram - (self.gram @ past.T) @ past
-        #: V W V is Phi times this times Phi'.
-        self._inner = half - past.T @ (past @ half)
+    def weigh(self, weights: _Array) -> _Array:
+        """Set the weights W of all rows; return the diagonal of the sum over T."""
+        self._weights = weights[self.targets]
+        return self._catch_up(diagonal=True)
 
-    def _gram(self, weights: _Array) -> _Array:
-        """Return Phi' W Phi."""
-        phi = self.phi
-        gram = np.zeros((phi.shape[1], phi.shape[1]))
-
-        def fill(start: int, stop: int) -> None:
-            # Rows of the upper triangle, in panels that are added in double precision.
-            for first in range(0, len(phi), _PANEL):
-                part = slice(first, first + _PANEL)
-                scaled = phi[part, start:stop] * weights[part, None].astype(phi.dtype)
-                gram[start:stop, start:] += scaled.T @ phi[part, start:]
-
-        run_panels(fill, len(gram), _COLUMNS, None)
-        return np.asarray(np.triu(gram) + np.triu(gram, 1).T)
-
-    def _diagonal(self) -> _Array:
-        """Return the diagonal of V W V, summed in double precision."""
-        half: Any = None
-        if self.phi.dtype == np.float32:
-            # There is none where most weights are zero, or where rounding makes the matrix
-            # indefinite; the product with the whole matrix takes twice as long.
-            with contextlib.suppress(np.linalg.LinAlgError):
-                half = np.linalg.cholesky(self._inner)
-        out = np.zeros(len(self.phi))
+    def _catch_up(self, diagonal: bool = False) -> _Array:
+        late = slice(self._known, self.n)
+        past = np.ascontiguousarray(self._u[self.targets, late].T)
+        found = np.zeros(len(self.V))
 
         def fill(start: int, stop: int) -> None:
             part = slice(start, stop)
-            double = self.phi[part].astype(np.float64)
-            if half is None:
-                out[part] = np.einsum("ij,ij->i", double @ self._inner, double)
-                return
-            found = double @ half[:, :_LEADING]
-            out[part] = np.einsum("ij,ij->i", found, found)
-            for first in range(_LEADING, len(half), _COLUMNS):
-                factor = single[first:, first : first + _COLUMNS]
-                found = self.phi[part, first:] @ factor
-                out[part] += np.einsum("ij,ij->i", found, found, dtype=np.float64)
+            if len(past):
+                self.V[part] -= self._u[part, late] @ past
+            if diagonal:
+                add_squares(self.V[part], self._weights, found[part])
 
-        single: Any = None if half is None else half.astype(self.phi.dtype)
-        run_panels(fill, len(out), _PANEL, None)
-        return out
+        run_panels(fill, len(found), _PANEL, None)
+        self._known = self.n
+        return found
+
+    def scale(self, sizes: Any, sampled: Any) -> Any:
+        """Return what makes sums over T without a unit those over all targets without it.
+
+        For units with so many rows of a weight, of which so many are in T.
+        """
+        return (self._n_counted - sizes) / np.maximum(len(self.targets) - sampled, 1)
+
+    @property
+    def scales(self) -> _Array:
+        """As above, for each row alone."""
+        return np.asarray(self.scale(self._counts.astype(np.float64), self.sampled))
 
     def plain(self, left: _Rows, right: _Rows) -> _Array:
         """Return V of pairs of rows, before any step."""
-        return self._of_pairs(left, right, self.variance[left], None)
-
-    def squared(self, left: _Rows, right: _Rows) -> _Array:
-        """Return V W V of pairs of rows, since W was set."""
-        return self._of_pairs(left, right, self._diagonal()[left], self._inner)
-
-    def _of_pairs(self, left: _Rows, right: _Rows, out: _Array, inner: _Array | None) -> _Array:
-        """Return Phi M Phi' of pairs, where those of a row with itself are known."""
+        out = self.variance[left]
         others = np.flatnonzero(left != right)
         for start in range(0, len(others), _PANEL):
-            part = others[start : start + _PANEL]
-            rows, place = np.unique(np.stack([left[part], right[part]]), return_inverse=True)
-            a = self.phi[rows].astype(np.float64)
-            (i, j), product = place.reshape(2, -1), a if inner is None else a @ inner
-            out[part] = np.einsum("ij,ij->i", product[i], a[j])
+            pairs = others[start : start + _PANEL]
+            rows, place = np.unique(np.stack([left[pairs], right[pairs]]), return_inverse=True)
+            i, j = place.reshape(2, -1)
+            out[pairs] = self._covariance.block(rows, rows)[i, j]
         return out
 
-    def directions(self, row: int, noise: float) -> tuple[_Array, _Array, float]:
-        """Condition on a label; return z and y with u = Phi z and V W u = Phi y, from before.
+    def squared(self, left: _Rows, right: _Rows, diagonal: _Array) -> _Array:
+        """Return the sum over T of pairs of rows, since W was set; the diagonal is known."""
+        out = diagonal[left]
+        others = np.flatnonzero(left != right)
+        for start in range(0, len(others), _PANEL):
+            pairs = others[start : start + _PANEL]
+            a, b = self.V[left[pairs]], self.V[right[pairs]]
+            out[pairs] = np.einsum("ij,ij,j->i", a, b, self._weights)
+        return out
 
-        And u' W u.
+    def _columns(self, columns: _Rows) -> tuple[_Array, int]:
+        """Return covariances of all rows with some, and the number of steps that these know of."""
+        if self._whole:
+            return self.V[columns].T, self._known
+        return self._covariance.columns(columns), 0
+
+    def step(self, rows: list[int]) -> tuple[_Array, _Array, _Array]:
+        """Condition on labels; return u = V_:j / sqrt(V_jj + noise), V_:T W u_T and u_T' W u_T.
+
+        Two arrays (k, n_rows) and one (k,), as they are before each step. Only the first step is
+        taken where rounding makes rows the same.
         """
-        x, z = self.phi[row].astype(np.float64), np.empty(self.phi.shape[1])
-        project(self._z, self.n, x, z)
-        z /= np.sqrt(max(float(z @ x), 0.0) + noise)
-        along, y = np.empty_like(z), np.empty_like(z)
-        multiply_symmetric(self.gram, z, along)
-        project(self._z, self.n, along, y)
-        if self.n == len(self._z):
-            self._z = np.concatenate([self._z, np.zeros_like(self._z)])
-        self._z[self.n] = z
-        self.n += 1
-        return z, y, float(z @ along)
-
-    @property
-    def early(self) -> bool:
-        """Whether there are so few steps that products are to be in double precision."""
-        return self.n < _FIRST
-
-    def products(self, directions: list[_Array], double: bool) -> Any:
-        """Return products of the features with some directions, array (k, n_rows)."""
-        phi = self.phi
-        dtype = np.dtype(np.float64) if double else phi.dtype
-        both = np.stack(directions).astype(dtype)
-        out = np.empty((len(both), len(phi)), dtype=dtype)
+        if self.n - self._known > _LAG:
+            self._catch_up()
+        picks = np.asarray(rows)
+        self.reserve(len(picks))
+        columns, first = self._columns(picks)
+        early, late = slice(first, self.n), slice(self._known, self.n)
+        past = np.ascontiguousarray(self._u[picks, early].T)
+        own = columns[picks] - past.T @ past
+        try:
+            lower = np.linalg.cholesky(own + self.noise * np.eye(len(picks)))
+        except np.linalg.LinAlgError:
+            picks, past, columns = picks[:1], past[:, :1], columns[:, :1]
+            lower = np.sqrt(np.maximum(own[:1, :1], 0.0) + self.noise)
+        lower = np.asfortranarray(lower)
+        stop_at = self.n + len(picks)
+        new = slice(self.n, stop_at)
 
         def fill(start: int, stop: int) -> None:
-            out[:, start:stop] = both @ phi[start:stop].astype(dtype, copy=False).T
+            part = slice(start, stop)
+            rest = np.asarray(columns[part] - self._u[part, early] @ past)
+            self._u[part, new] = blas.dtrsm(1.0, lower, rest.T, lower=True).T
 
-        run_panels(fill, len(phi), _PANEL, None)
-        return out
+        run_panels(fill, len(self._u), _PANEL, None)
+        known = self._u[self.targets, new]
+        weighted = self._weights[:, None] * known
+        losses = known.T @ weighted
+        along = self._u[self.targets, late].T @ weighted
+        t = np.empty((len(picks), len(self._u)))
 
-    def step(self, row: int, noise: float) -> tuple[_Array, _Array]:
-        """Condition on a label; return u and V W u."""
-        double = self.early
-        u, t = self.products([*self.directions(row, noise)[:2]], double)
-        return u, t
+        def multiply(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            t[:, part] = (
+                self.V[part] @ weighted
+                - self._u[part, late] @ along
+                - self._u[part, new] @ np.triu(losses, 1)
+            ).T
+
+        run_panels(multiply, len(self._u), _PANEL, None)
+        u = np.ascontiguousarray(self._u[:, new].T)
+        self.n = stop_at
+        return u, t, np.array(np.diagonal(losses))
+
+    def glance(self, rows: _Rows) -> Glance:
+        """Return what looks ahead among a few rows."""
+        return Glance(self, rows)
+
+
+class Glance:
+    """The covariance of a few rows with the targets, ahead of steps that are not taken yet."""
+
+    def __init__(self, whole: TargetCovariance, rows: _Rows) -> None:
+        self._of, self._rows = whole, rows
+        both = np.concatenate([whole.targets, rows])
+        self._places = both
+        self._n = len(whole.targets)
+        self._V = whole.V[rows]
+        first = whole._known if whole._whole else 0
+        self._past = whole._u[both, first : whole.n]
+        self._late = slice(whole._known - first, None)
+        self._covariance = None if whole._whole else whole._covariance.part(both)
+        self._new: list[_Array] = []
+
+    def step(self, k: int) -> tuple[_Array, _Array, float]:
+        """Condition on a label of row k of these; return u and V_:T W u_T of them, and u_T' W u_T."""
+        n, own = self._n, self._n + k
+        if self._covariance is None:
+            u = self._of.V[self._rows[k]][self._places]
+        else:
+            u = self._covariance.columns(np.array([own]))[:, 0]
+        u = u - self._past @ self._past[own]
+        for earlier in self._new:
+            u -= earlier * earlier[own]
+        u /= np.sqrt(max(u[own], 0.0) + self._of.noise)
+        weighted = self._of._weights * u[:n]
+        late = self._past[:, self._late]
+        t = self._V @ weighted - late[n:] @ (late[:n].T @ weighted)
+        for earlier in self._new:
+            t -= earlier[n:] * float(earlier[:n] @ weighted)
+        self._new.append(u)
+        return u[n:], t, float(weighted @ u[:n])
