@@ -70,10 +70,10 @@ def check_memory(
 def check_selection(n_rows: int, n_columns: int, n_labelled: int, free: int | None) -> None:
     """Raise if the matrices of a choice among ``n_rows`` molecules do not fit into ``free`` bytes.
 
-    ``n_columns`` are those of the factor of their covariance.
+    ``n_columns`` are those of all matrices of covariances and their factors.
     """
-    # Each matrix is there twice while it is made.
-    needed = 2 * _BYTES * (n_rows * (n_columns + n_labelled) + n_labelled**2)
+    # The matrices of labelled ones are there twice while they are made.
+    needed = _BYTES * (n_rows * (n_columns + 2 * n_labelled) + 2 * n_labelled**2)
     if free is None or needed <= free:
         return
     raise SettingError(

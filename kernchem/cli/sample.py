@@ -87,8 +87,9 @@ _LIGHT = frozenset({"random", "fps", "lcmd", "kmeans++"})
     "--rank",
     type=int,
     metavar="N",
-    help="Rank of the factor of the covariance that isd, ivr, cur and doptimal hold.  [default: "
-    "exact up to 5000 molecules for isd and ivr, else 2000; cur 2000, doptimal 200 of 2000]",
+    help="Random targets that stand for all with isd and ivr, and number of features of cur and "
+    "doptimal.  [default: all of up to 10000 molecules, 2000 of more; cur 2000, doptimal 200 of "
+    "2000]",
 )
 @click.option(
     "--out",
@@ -245,10 +246,12 @@ def _check_memory(pool: Pool, n: int, strategy: str, rank: int | None, own: int)
         return
     known = 0 if pool.known is None else len(pool.known)
     n_rows = len(pool.structures) + (0 if pool.targets is None else len(pool.targets[1]))
-    columns = n if strategy == "maxvar" else rank
-    if columns is None:
-        columns = n_rows if strategy in {"isd", "ivr"} and n_rows <= EXACT else RANK
-    check_selection(n_rows, min(columns, n_rows), known + pool.n_others + own, free_memory())
+    if strategy in {"isd", "ivr"}:
+        columns = min(rank or (n_rows if n_rows <= EXACT else RANK), n_rows) + n
+    else:
+        # A factor, which is there twice while it grows or becomes features.
+        columns = 2 * min(n if strategy == "maxvar" else rank or RANK, n_rows)
+    check_selection(n_rows, columns, known + pool.n_others + own, free_memory())
 
 
 def _select(selector: Any, n: int) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from kernchem.sampling.greedy_jit import best_row, condition_pairs, condition_rows
 from kernchem.sampling.strategy import Strategy, nearly_same
-from kernchem.sampling.weighted import TargetCovariance
+from kernchem.sampling.weighted import Glance, TargetCovariance
 
 __all__ = ["EXACT", "RANK", "IntegratedDeviation", "IntegratedVariance"]
 
@@ -168,7 +168,7 @@ class IntegratedVariance(Strategy):
         usable, closed = np.isfinite(scores[chosen]), np.ones(size, dtype=bool)
         every, ones = np.arange(size), np.ones(size)
         picks: list[int] = []
-        glance = engine.glance(rows)
+        glance = Glance(engine, rows)
         longest = min(self._length, self._ahead)
         if self._change is not None:
             longest = min(longest, self._change - self._n_picks)

@@ -61,10 +61,12 @@ class BatchSelector(BaseEstimator):
         Whether element counts are fitted beside the kernel; "auto" does with structures. The
         model decides where one is given.
     rank : int or None, default None
-        Rank of the factor by which "isd" and "ivr" approximate large covariances; None is exact up
-        to 5000 rows, and 2000 beyond. For "cur" and "doptimal" the number of features.
+        Number of random targets by which "isd" and "ivr" estimate sums over all targets, the rank
+        of :math:`V W V`; None is all of up to 10,000, and 2000 of more. For "cur" and "doptimal"
+        the number of features.
     random_state : int, RandomState or None, default 0
-        Of "random" and "kmeans++", and of the first sample of "fps" and "lcmd" without labels.
+        Of "random" and "kmeans++", of the first sample of "fps" and "lcmd" without labels, and of
+        targets that stand for all.
 
     Attributes
     ----------
@@ -85,8 +87,11 @@ class BatchSelector(BaseEstimator):
 
     Notes
     -----
-    O(n_pool^2) per pick for exact "isd" and "ivr", O(n_pool rank) for large pools and for "cur";
-    "maxvar" costs O(n_pool m) for the m-th pick, the others one column of the kernel.
+    The m-th pick costs O(n_pool (n_targets + m)) for "isd" and "ivr", with the rank in place of
+    n_targets where targets are sampled; O(n_pool rank) for "cur", O(n_pool m) for "maxvar", and one
+    column of the kernel for the others. "isd" and "ivr" hold two matrices, of n_pool rows and as
+    many columns as targets and picks; sums over sampled targets have no bias, and the variances are
+    exact all the same.
 
     Without labels that determine the energies of the elements, these have a prior of large
     variance, so the first picks vary the composition.

@@ -12,7 +12,7 @@ from kernchem._threads import run_panels
 from kernchem.sampling.greedy_jit import add_squares
 from kernchem.sampling.strategy import Problem
 
-__all__ = ["TargetCovariance"]
+__all__ = ["Glance", "TargetCovariance"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -61,7 +61,7 @@ class TargetCovariance:
     def reserve(self, n: int) -> None:
         """Make room for further steps."""
         if self.n + n > self._u.shape[1]:
-            wider = np.empty((len(self._u), self.n + n))
+            wider = np.empty((len(self._u), max(self.n + n, 2 * self._u.shape[1])))
             wider[:, : self.n] = self._u[:, : self.n]
             self._u = wider
 
@@ -71,6 +71,7 @@ class TargetCovariance:
         return self._catch_up(diagonal=True)
 
     def _catch_up(self, diagonal: bool = False) -> _Array:
+        """Tell V the steps that it does not know; return the diagonal of the sum over T, or 0."""
         late = slice(self._known, self.n)
         past = np.ascontiguousarray(self._u[self.targets, late].T)
         found = np.zeros(len(self.V))
@@ -100,7 +101,7 @@ class TargetCovariance:
 
     def plain(self, left: _Rows, right: _Rows) -> _Array:
         """Return V of pairs of rows, before any step."""
-        out = self.variance[left]
+        out: _Array = self.variance[left]
         others = np.flatnonzero(left != right)
         for start in range(0, len(others), _PANEL):
             pairs = others[start : start + _PANEL]
@@ -120,7 +121,7 @@ class TargetCovariance:
         return out
 
     def _columns(self, columns: _Rows) -> tuple[_Array, int]:
-        """Return covariances of all rows with some, and the number of steps that these know of."""
+        """Return covariances of all rows with some, and the number of steps they know of."""
         if self._whole:
             return self.V[columns].T, self._known
         return self._covariance.columns(columns), 0
@@ -144,9 +145,7 @@ class TargetCovariance:
         except np.linalg.LinAlgError:
             picks, past, columns = picks[:1], past[:, :1], columns[:, :1]
             lower = np.sqrt(np.maximum(own[:1, :1], 0.0) + self.noise)
-        lower = np.asfortranarray(lower)
-        stop_at = self.n + len(picks)
-        new = slice(self.n, stop_at)
+        lower, new = np.asfortranarray(lower), slice(self.n, self.n + len(picks))
 
         def fill(start: int, stop: int) -> None:
             part = slice(start, stop)
@@ -157,49 +156,40 @@ class TargetCovariance:
         known = self._u[self.targets, new]
         weighted = self._weights[:, None] * known
         losses = known.T @ weighted
-        along = self._u[self.targets, late].T @ weighted
+        along, before = self._u[self.targets, late].T @ weighted, np.triu(losses, 1)
         t = np.empty((len(picks), len(self._u)))
 
         def multiply(start: int, stop: int) -> None:
             part = slice(start, stop)
-            t[:, part] = (
-                self.V[part] @ weighted
-                - self._u[part, late] @ along
-                - self._u[part, new] @ np.triu(losses, 1)
-            ).T
+            found = self.V[part] @ weighted - self._u[part, late] @ along
+            t[:, part] = (found - self._u[part, new] @ before).T
 
         run_panels(multiply, len(self._u), _PANEL, None)
         u = np.ascontiguousarray(self._u[:, new].T)
-        self.n = stop_at
+        self.n += len(picks)
         return u, t, np.array(np.diagonal(losses))
-
-    def glance(self, rows: _Rows) -> Glance:
-        """Return what looks ahead among a few rows."""
-        return Glance(self, rows)
 
 
 class Glance:
-    """The covariance of a few rows with the targets, ahead of steps that are not taken yet."""
+    """The covariance of a few rows with the targets, ahead of steps that are not taken."""
 
-    def __init__(self, whole: TargetCovariance, rows: _Rows) -> None:
-        self._of, self._rows = whole, rows
-        both = np.concatenate([whole.targets, rows])
-        self._places = both
-        self._n = len(whole.targets)
-        self._V = whole.V[rows]
-        first = whole._known if whole._whole else 0
-        self._past = whole._u[both, first : whole.n]
-        self._late = slice(whole._known - first, None)
-        self._covariance = None if whole._whole else whole._covariance.part(both)
+    def __init__(self, of: TargetCovariance, rows: _Rows) -> None:
+        self._of, self._n, self._V = of, len(of.targets), of.V[rows]
+        #: Targets, then these rows.
+        self._rows = np.concatenate([of.targets, rows])
+        self._part = None if of._whole else of._covariance.part(self._rows)
+        first = of._known if of._whole else 0
+        self._past = of._u[self._rows, first : of.n]
+        self._late = slice(of._known - first, None)
         self._new: list[_Array] = []
 
     def step(self, k: int) -> tuple[_Array, _Array, float]:
-        """Condition on a label of row k of these; return u and V_:T W u_T of them, and u_T' W u_T."""
+        """Condition on a label of row k of these; return u and V_:T W u_T, and u_T' W u_T."""
         n, own = self._n, self._n + k
-        if self._covariance is None:
-            u = self._of.V[self._rows[k]][self._places]
+        if self._part is None:
+            u = self._of.V[self._rows[own]][self._rows]
         else:
-            u = self._covariance.columns(np.array([own]))[:, 0]
+            u = self._part.columns(np.array([own]))[:, 0]
         u = u - self._past @ self._past[own]
         for earlier in self._new:
             u -= earlier * earlier[own]

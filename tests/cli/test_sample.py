@@ -323,8 +323,8 @@ def test_a_molecule_that_the_model_refuses_is_named(folder, tmp_path):
 
 
 def test_memory_that_is_not_there(folder, tmp_path, monkeypatch):
-    # A factor of all columns, and the rows of the labelled molecules, twice each.
-    needed = 2 * 8 * (N_POOL * (N_POOL + 12) + 12**2)
+    # Columns of all targets and picks, and the rows of the labelled molecules, twice.
+    needed = 8 * (N_POOL * (N_POOL + 2 + 2 * 12) + 2 * 12**2)
     arguments = [folder / "pool.xyz", "--n", 2, "--labelled", folder / "far.xyz", "--table",
                  tmp_path / "p.csv"]  # fmt: skip
     monkeypatch.setattr(sample, "free_memory", lambda: needed - 1)

@@ -397,11 +397,10 @@ def test_sampled_targets_are_brute_force(small_blocks, case, strategy):
     sample, n, mean = selector._state._engine.targets, size(30, 8), weights[weights > 0].mean()
     assert len(sample) == len(set(sample) & set(np.flatnonzero(weights))) == 20
 
-    K, rows, due, picked = Gaussian()(X), list(labelled), 0, []
+    K, rows, due, picked, w = Gaussian()(X), list(labelled), 0, [], weights
     found = selector.select(n).tolist()
     for count in range(n):
         V, best = dense(K, rows, NOISE) if rows else K, (-np.inf, None)
-        w = weights if strategy == "ivr" or count == due else w
         if strategy == "isd" and count == due:
             w, due = 0.5 * weights / np.sqrt(np.diag(V)), due + max(1, int(0.25 * count))
         for b, unit in enumerate(units):
