@@ -124,11 +124,8 @@ class Covariance:
     def part(self, rows: _Rows) -> Covariance:
         """Return the covariance of some of the rows."""
         found = copy.copy(self)
-        found.kernel, found.n_rows, found._rows = (
-            self.kernel.part(rows),
-            len(rows),
-            slice(0, len(rows)),
-        )
+        found.kernel = self.kernel.part(rows)
+        found.n_rows, found._rows = len(rows), slice(0, len(rows))
         found._plus, found._minus = self._plus[rows], self._minus[rows]
         found.prior, found.diagonal = self.prior[rows], self.diagonal[rows]
         return found
