@@ -423,6 +423,25 @@ def test_sampled_targets_are_brute_force(small_blocks, case, strategy):
     assert selector.residual_trace_[-1] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("rank", [None, 20])
+@pytest.mark.parametrize("precomputed", [False, True])
+def test_a_glance_at_a_few_rows_sees_what_steps_find(rank, precomputed):
+    data = datasets.load_qm_small()[:60]
+    model = KRR(Laplacian(300.0), descriptor=CoulombMatrix(), alpha=1e-3, optimizer=None)
+    selector = BatchSelector("isd", kernel=model, rank=rank).fit(data, [1, 50])
+    if precomputed:
+        K = Laplacian(300.0)(CoulombMatrix().fit_transform(data))
+        selector = BatchSelector("isd", kernel="precomputed", rank=rank).fit(K, [1, 50])
+    selector.select(12)
+    engine, rows, ahead = selector._state._engine, np.array([4, 9, 20, 33, 41]), [3, 0, 2]
+    glance = weighted.Glance(engine, rows)
+    seen = [glance.step(k) for k in ahead]
+    for k, (u, t, loss) in enumerate(zip(*engine.step(rows[ahead].tolist()), strict=True)):
+        np.testing.assert_allclose(seen[k][0], u[rows], rtol=0, atol=1e-11 * np.abs(u).max())
+        np.testing.assert_allclose(seen[k][1], t[rows], rtol=0, atol=1e-11 * np.abs(t).max())
+        assert seen[k][2] == pytest.approx(loss, rel=1e-9)
+
+
 def test_sampled_targets_promise_what_all_targets_promise_on_average():
     X, found = points(6), {}
     for seed in range(400):
