@@ -70,7 +70,9 @@ def check_labels(y: Any, n_samples: int) -> npt.NDArray[np.float64]:
     return labels
 
 
-def check_weights(sample_weight: Any, n_samples: int) -> npt.NDArray[np.float64]:
+def check_weights(
+    sample_weight: Any, n_samples: int, name: str = "sample_weight"
+) -> npt.NDArray[np.float64]:
     """Return weights as an array (n_samples,); ones if none were given.
 
     Raises
@@ -83,12 +85,12 @@ def check_weights(sample_weight: Any, n_samples: int) -> npt.NDArray[np.float64]
     try:
         weights = np.asarray(sample_weight, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise LabelError(f"sample_weight must hold numbers ({error})") from None
+        raise LabelError(f"{name} must hold numbers ({error})") from None
     if weights.ndim == 0:
         weights = np.full(n_samples, float(weights))
     if weights.shape != (n_samples,):
         raise LabelError(
-            f"sample_weight has shape {weights.shape}; expected ({n_samples},), one per sample"
+            f"{name} has shape {weights.shape}; expected ({n_samples},), one per sample"
         )
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if len(bad):
@@ -96,7 +98,7 @@ def check_weights(sample_weight: Any, n_samples: int) -> npt.NDArray[np.float64]
             f"the weight of sample {bad[0]} is {weights[bad[0]]}; weights are finite and >= 0"
         )
     if not weights.any():
-        raise LabelError("every sample_weight is zero; at least one sample must count")
+        raise LabelError(f"every {name} is zero; at least one sample must count")
     return weights
 
 

@@ -110,7 +110,13 @@ _HEADINGS = ("round", "labels", "failed", "cost", "LOO MAE", "5 %", "95 %", "gai
     metavar="N",
     help="Failures in a row after which the oracle is taken to be broken.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of random choices.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of random choices.",
+)
 @click.option("--unit", help="Unit of the target, for the model file; nothing is converted.")
 @click.option(
     "--out",

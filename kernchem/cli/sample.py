@@ -75,7 +75,13 @@ _LIGHT = frozenset({"random", "fps", "lcmd", "kmeans++"})
 @click.option(
     "--targets", metavar="FILE", help="Molecules that will be predicted.  [default: POOL]"
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of random choices.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of random choices.",
+)
 @click.option(
     "--noise",
     type=float,
@@ -138,7 +144,7 @@ def sample(
     from kernchem.cli.picks import Picks, check_free
     from kernchem.cli.pool import Pool
 
-    _check(n, strategy, seed, noise, rank)
+    _check(n, strategy, noise, rank)
     find_dataset(pool)
     if out is None and table is None:
         stem = _stem(pool)
@@ -175,10 +181,10 @@ def sample(
         click.echo(f"Picks: {', '.join(str(path) for path in (out, table) if path)}")
 
 
-def _check(n: int, strategy: str, seed: int, noise: float | None, rank: int | None) -> None:
+def _check(n: int, strategy: str, noise: float | None, rank: int | None) -> None:
     from kernchem.sampling.strategies import STRATEGIES
 
-    for name, number, least in (("--n", n, 1), ("--seed", seed, 0), ("--rank", rank, 1)):
+    for name, number, least in (("--n", n, 1), ("--rank", rank, 1)):
         if number is not None and not is_whole(number, least):
             raise SettingError(f"{name} {number} is no whole number from {least} on")
     if strategy not in STRATEGIES:

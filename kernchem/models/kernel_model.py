@@ -29,7 +29,7 @@ from kernchem.models.tuning import Trial, kernel_matrix
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
 from kernchem.structures import Structures, as_structures
 
-__all__ = ["KernelModel", "Prepared", "panels", "require_choice", "settled"]
+__all__ = ["KernelModel", "Prepared", "panels", "require_choice", "require_symmetric", "settled"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -304,7 +304,7 @@ class KernelModel(RegressorMixin, BaseEstimator):
         # A kernel matrix is too large to be copied; features are, as predictions depend on them.
         samples = validate_data(self, X, dtype=np.float64, copy=not self._precomputed)
         if self._precomputed:
-            _require_symmetric(samples)
+            require_symmetric(samples)
         return samples, check_labels(y, len(samples))
 
     def _training_set(
@@ -474,7 +474,7 @@ def settled(kernel: Any, features: Any) -> Any:
     return kernel.scaled_to(features) if isinstance(kernel, JointKernel) else kernel
 
 
-def _require_symmetric(K: _Array) -> None:
+def require_symmetric(K: _Array) -> None:
     """Raise if a kernel matrix is not square and symmetric: only one triangle would be used."""
     if K.shape[0] != K.shape[1]:
         raise SettingError(f"Precomputed matrix must be a square matrix; X has shape {K.shape}")

@@ -14,10 +14,10 @@ from sklearn.base import BaseEstimator, clone
 from kernchem._validation import is_whole, real_numbers, short
 from kernchem.errors import SettingError
 from kernchem.sampling.campaign.folder import Journal
-from kernchem.sampling.campaign.following import describe, kernel_part
+from kernchem.sampling.campaign.following import describe, kernel_part, require_baselines
 from kernchem.sampling.campaign.ledger import Ledger
 from kernchem.sampling.campaign.loop import LEAST, Campaign
-from kernchem.sampling.campaign.oracles import make_oracle
+from kernchem.sampling.campaign.oracles import TAKEN, make_oracle
 from kernchem.sampling.campaign.reports import draw_history
 from kernchem.sampling.campaign.stop import stop_rule
 from kernchem.sampling.selector import BatchSelector
@@ -197,6 +197,7 @@ class ActiveLearner(BaseEstimator):
         batch = as_structures(pool)
         rule, selector = stop_rule(self.stop), self._checked_selector()
         oracle, identity = make_oracle(self.oracle)
+        require_baselines(self.model, batch)
         prices = np.ones(len(batch)) if costs is None else real_numbers(costs, "costs")
         known = np.full(len(batch), np.nan) if labels is None else _known(labels, len(batch))
         options = {"costs": costs, "groups": groups, "weights": weights, "targets": targets}
@@ -211,7 +212,10 @@ class ActiveLearner(BaseEstimator):
             "labels": describe(known),
             **{name: describe(value) for name, value in options.items() if value is not None},
         }
-        folder = Path(self.folder)
+        try:
+            folder = Path(self.folder)
+        except TypeError:
+            raise SettingError(f"folder={short(self.folder)}; give a path") from None
         with Journal.locked(folder):
             ledger = Ledger(Journal(folder, settings), known, prices)
             campaign = Campaign(self, batch, ledger, rule, selector, options, folder, report)
@@ -254,6 +258,11 @@ class ActiveLearner(BaseEstimator):
             raise SettingError(
                 f"target={self.target!r}; use a name of letters, digits and underscores"
             )
+        if self.target in TAKEN:
+            raise SettingError(
+                f"target={self.target!r}, which means something else in the files of a campaign; "
+                "use another name"
+            )
         if isinstance(self.selector, str):
             made = BatchSelector(self.selector)
         elif isinstance(self.selector, BatchSelector):
@@ -261,6 +270,11 @@ class ActiveLearner(BaseEstimator):
         else:
             raise SettingError(f"selector={short(self.selector)}; use a BatchSelector or a name")
         made._check_settings()
+        if isinstance(made.random_state, np.random.RandomState):
+            raise SettingError(
+                "a selector with a RandomState cannot go on in another process; give it a whole "
+                "number as random_state"
+            )
         own = made.kernel is not None or made.descriptor is not None
         if not own and not hasattr(kernel_part(self.model), "descriptor"):
             raise SettingError(

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 
 from kernchem._validation import is_whole
 from kernchem.errors import KernchemWarning, SettingError
 from kernchem.models import GPR
 from kernchem.sampling.adversarial_landscape import Landscape, require_smooth
+from kernchem.sampling.inputs import generator_of
 from kernchem.structures import Structures, as_structures
 
 __all__ = ["AdversarialSampler"]
@@ -134,7 +135,9 @@ class AdversarialSampler:
             raise SettingError(f"n={n!r}; use 1, 2, 3, ...")
         structured = self.model.takes_structures
         references = as_structures(X) if structured else check_array(X, dtype=np.float64)
-        rng = check_random_state(self.random_state)
+        if not len(references):
+            raise SettingError("there is no reference; give at least one structure")
+        rng = generator_of(self.random_state)
         samples: list[Any] = []
         scores: list[float] = []
         for k in range(len(references)):
@@ -146,8 +149,9 @@ class AdversarialSampler:
                     scores.append(found[1])
         if not samples:
             raise SettingError(
-                f"all displacements have atoms closer than min_distance={self.min_distance}; "
-                "lower it, or give other references"
+                f"all displacements have atoms closer than min_distance={self.min_distance}, or "
+                "move nothing but the whole, as of a single atom; lower it, or give other "
+                "references"
             )
         found_all = Structures.concatenate(samples) if structured else np.concatenate(samples)
         order = self._chosen(found_all, np.array(scores), int(n))

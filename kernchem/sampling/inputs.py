@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
+from sklearn.utils import check_random_state
 
+from kernchem._validation import short
 from kernchem.errors import SettingError
 from kernchem.kernels import Laplacian, Matern, RadialKernel, StructureKernel
 from kernchem.models import KRR, DeltaLearner
 from kernchem.models.composition import CompositionSpace
-from kernchem.models.joint import stacked
-from kernchem.models.kernel_model import KernelModel, settled
+from kernchem.models.joint import JointFeatures, stacked
+from kernchem.models.kernel_model import KernelModel, require_symmetric, settled
 from kernchem.models.terms import joined, typical_distance
 from kernchem.models.training_set import full_rank
 from kernchem.sampling.covariance import RowKernel
 from kernchem.structures import Structures, as_structures
 
-__all__ = ["Gathered", "fitted_model", "gather", "is_index"]
+__all__ = ["Gathered", "fitted_model", "gather", "generator_of", "is_index"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -59,9 +62,23 @@ def is_index(value: Any) -> bool:
     return all(isinstance(one, int | np.integer) and not isinstance(one, bool) for one in value)
 
 
+def generator_of(random_state: Any) -> np.random.RandomState:
+    """Return the source of randomness that a ``random_state`` names."""
+    try:
+        generator: np.random.RandomState = check_random_state(random_state)
+    except (TypeError, ValueError):
+        raise SettingError(
+            f"random_state={short(random_state)}; use a whole number from 0 to {2**32 - 1}, a "
+            "numpy.random.RandomState, or None"
+        ) from None
+    return generator
+
+
 def fitted_model(kernel: Any) -> KernelModel | None:
     """Return the fitted kernel model that was given in place of a kernel, if one was."""
-    model = getattr(kernel, "model_", kernel)
+    model = kernel
+    while hasattr(model, "model_"):
+        model = model.model_
     if not isinstance(model, KernelModel):
         return None
     if not hasattr(model, "dual_coef_"):
@@ -96,12 +113,18 @@ def gather(
     settings._check_settings()
     relative = _NOISE if noise is None else noise
     if settings._precomputed:
-        K = np.asarray(pool, dtype=np.float64)
+        K = _numbers(pool)
         if K.ndim != 2 or K.shape[0] != K.shape[1] or targets is not None or labelled is not None:
             raise SettingError(
                 f"kernel='precomputed' takes the square kernel matrix of the pool, not shape "
                 f"{K.shape}, and targets and labelled samples as indices"
             )
+        if not len(K) or not np.isfinite(K).all() or (np.diagonal(K) < 0.0).any():
+            raise SettingError(
+                "the kernel matrix of the pool must hold finite numbers, none below zero on its "
+                "diagonal"
+            )
+        require_symmetric(K)
         rows = RowKernel(None, K)
         return Gathered(rows, (len(K), 0, 0), None, _classes(K), _scaled(rows, relative))
     if settings.takes_structures:
@@ -148,8 +171,8 @@ def _of_model(
         basis = None
         if training.basis is not None:
             basis = np.concatenate([part, training.basis])
-        plain = isinstance(features, np.ndarray)
-        alike = _classes(features) if plain else _padded(_classes(None, samples), len(training))
+        # The training set has no geometries any more.
+        alike = _classes(features)
     rows = RowKernel(model.kernel_, features)
     diagonal = np.asarray(model.kernel_.diag(model._training.features))
     alpha = float(np.mean(model.alpha_)) if noise is None else noise
@@ -200,7 +223,7 @@ def _structures(*parts: Any) -> tuple[Structures, tuple[int, int, int]]:
 
 
 def _arrays(*parts: Any) -> tuple[_Array, tuple[int, int, int]]:
-    arrays = [None if part is None else np.asarray(part, dtype=np.float64) for part in parts]
+    arrays = [None if part is None else _numbers(part) for part in parts]
     first = arrays[0]
     if first is None or first.ndim != 2 or not first.size:
         raise SettingError(
@@ -222,7 +245,7 @@ def _classes(features: Any, samples: Structures | None = None) -> _Rows:
     """Return a number for each row, the same for identical rows."""
     seen: dict[Any, int] = {}
     if features is not None:
-        return np.array([seen.setdefault((row + 0.0).tobytes(), len(seen)) for row in features])
+        return np.array([seen.setdefault(key, len(seen)) for key in _keys(features)])
     keys = (
         tuple(
             b"" if part is None else (part + 0).tobytes()
@@ -233,8 +256,23 @@ def _classes(features: Any, samples: Structures | None = None) -> _Rows:
     return np.array([seen.setdefault(key, len(seen)) for key in keys])
 
 
-def _padded(alike: _Rows, more: int) -> _Rows:
-    return np.concatenate([alike, alike.max() + 1 + np.arange(more)])
+def _keys(features: Any) -> Iterable[Any]:
+    """Return what tells the features of each sample from others."""
+    if isinstance(features, JointFeatures):
+        return zip(*(_keys(part) for part in features.parts), strict=True)
+    # Those of atoms can be compared themselves.
+    plain = isinstance(features, np.ndarray)
+    return ((row + 0.0).tobytes() if plain else row for row in features)
+
+
+def _numbers(values: Any) -> _Array:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise SettingError(
+            f"{short(values)} is no array of numbers; give rows of features, or structures and a "
+            "descriptor"
+        ) from None
 
 
 def reduced(basis: _Array | None) -> _Array | None:

@@ -102,8 +102,12 @@ class IntegratedVariance(Strategy):
                 own = np.einsum("kai,ki,kib->kab", D, w, D)
                 seen = np.einsum("kai,ki,kib->kab", D, w * known, D)
                 S = engine.scale(*sizes)[:, None, None] * (S - seen) + own
-            added = max(engine.noise, self._same) * np.eye(size)
-            out[units] = np.einsum("kii->k", np.linalg.solve(D + added, S))
+            # Directions of no variance, as of copies, tell nothing; rounding must not say more.
+            values, vectors = np.linalg.eigh(D)
+            along = np.einsum("kia,kij,kja->ka", vectors, S, vectors, optimize=True)
+            told = values > size * self._same
+            gains = along / (np.where(told, values, np.inf) + engine.noise)
+            out[units] = gains.sum(axis=1)
         return out
 
     def _best(self) -> tuple[int, float, _Array]:

@@ -7,12 +7,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from kernchem._validation import check_weights, is_positive, is_whole, short
 from kernchem.errors import SettingError
-from kernchem.sampling.inputs import fitted_model, gather, is_index, reduced
+from kernchem.sampling.inputs import fitted_model, gather, generator_of, is_index, reduced
 from kernchem.sampling.strategies import STRATEGIES
 from kernchem.sampling.strategy import Problem, Strategy
 
@@ -192,7 +191,7 @@ class BatchSelector(BaseEstimator):
             Cost of the label of each row, above zero; gains are divided by it, that of a group by
             the sum over its rows.
         weights : array (n,) or (n_targets,), optional
-            Weight of the variance of each target; by default all are equal.
+            Weight of the variance of each target, relative to their mean; by default all are equal.
         targets : array of int, or samples, optional
             What will be predicted; by default the pool.
 
@@ -233,13 +232,15 @@ class BatchSelector(BaseEstimator):
                 if named
                 else n_pool + np.arange(n_targets)
             )
-        shares = check_weights(weights, len(aims))
+            if not len(aims):
+                raise SettingError("targets is empty; name at least one, or leave it out")
+        shares = check_weights(weights, len(aims), "weight")
         spread = np.bincount(aims, shares / shares.mean(), minlength=n_rows).astype(np.float64)
         units = _units(groups, n_pool)
         problem = Problem(
             given.kernel, n_pool, n_rows, rows, barred, levels, given.noise, reduced(given.basis),
             spread, given.alike, units, _costs(costs, units, n_pool), self.rank,
-            np.random.default_rng(check_random_state(self.random_state).randint(2**31)),
+            np.random.default_rng(generator_of(self.random_state).randint(2**31)),
         )  # fmt: skip
         self._state: Strategy = STRATEGIES[self.strategy](problem)
         self.selected_ = np.zeros(0, dtype=np.int64)
@@ -303,21 +304,23 @@ class BatchSelector(BaseEstimator):
         if len(picks) < n:
             raise SettingError(
                 f"n={n}, and only {len(picks)} of them tell anything new: the others are copies of "
-                "what is labelled or chosen; use fewer"
+                "what is labelled or chosen, or tell nothing of the targets; use fewer"
             )
         return np.concatenate(picks)
 
     def _check_settings(self) -> None:
         if not isinstance(self.strategy, str) or self.strategy not in STRATEGIES:
             raise SettingError(f"strategy={self.strategy!r}; use one of {', '.join(STRATEGIES)}")
-        if self.noise is not None and not (is_positive(self.noise) or self.noise == 0):
-            raise SettingError(f"noise={self.noise!r}; use a number >= 0, or None")
+        zero = isinstance(self.noise, int | float) and self.noise == 0
+        if self.noise is not None and not (is_positive(self.noise) or zero):
+            raise SettingError(f"noise={short(self.noise)}; use a number >= 0, or None")
+        generator_of(self.random_state)
         if self.rank is not None and not is_whole(self.rank, 1):
             raise SettingError(f"rank={self.rank!r}; use a whole number from 1 on, or None")
 
 
 def _checked_rows(name: str, rows: Any, n_pool: int) -> _Rows:
-    found = np.asarray(rows, dtype=np.int64)
+    found = np.asarray(rows, dtype=np.int64) if is_index(rows) else np.array([-1])
     if len(found) and (found.min() < 0 or found.max() >= n_pool):
         raise SettingError(f"{name} names rows of the pool, 0 to {n_pool - 1}; got {short(rows)}")
     return found
@@ -329,7 +332,10 @@ def _units(groups: Any, n_pool: int) -> list[_Rows]:
     names = np.asarray(groups)
     if names.shape != (n_pool,):
         raise SettingError(f"groups has shape {names.shape}; expected ({n_pool},), one per row")
-    _, number = np.unique(names, return_inverse=True)
+    try:
+        _, number = np.unique(names, return_inverse=True)
+    except TypeError:
+        raise SettingError("groups must be all numbers or all text, one for each row") from None
     order = np.argsort(number, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
 
@@ -337,7 +343,10 @@ def _units(groups: Any, n_pool: int) -> list[_Rows]:
 def _costs(costs: Any, units: list[_Rows], n_pool: int) -> _Array:
     if costs is None:
         return np.ones(len(units))
-    prices = np.asarray(costs, dtype=np.float64)
+    try:
+        prices = np.asarray(costs, dtype=np.float64)
+    except (TypeError, ValueError):
+        prices = np.zeros(0)
     if prices.shape != (n_pool,) or not (np.isfinite(prices) & (prices > 0)).all():
         raise SettingError(
             f"costs must be {n_pool} finite numbers above zero, one per row; got {short(costs)}"

@@ -120,10 +120,13 @@ class DOptimal(FeatureStrategy):
     def _init(self) -> None:
         problem, phi = self.problem, self._features()
         values, vectors = np.linalg.eigh((phi.T * problem.weights) @ phi)
-        k = min(problem.rank or _COMPONENTS, int((values > 1e-12 * values[-1]).sum()))
-        self._x = (phi[: problem.n_pool] @ vectors[:, -k:]) / np.sqrt(values[-k:])
+        # There are no features where all variances are zero.
+        largest = values.max(initial=0.0)
+        k = min(problem.rank or _COMPONENTS, int((values > 1e-12 * largest).sum()))
+        top = slice(len(values) - k, None)
+        self._x = (phi[: problem.n_pool] @ vectors[:, top]) / np.sqrt(values[top])
         self._leverage = (self._x**2).sum(axis=1)
-        self._ridge = _RIDGE * float(self._leverage.mean())
+        self._ridge = max(_RIDGE * float(self._leverage.mean()), 1e-300)
         self._z = np.zeros((k, 0))
 
     def _get_best(self) -> tuple[int, float]:
@@ -162,7 +165,7 @@ class CUR(FeatureStrategy):
         self.free &= self._rest > self._same
         self._vector = self._component()
         leverage = (self._phi[: self.problem.n_pool] @ self._vector) ** 2
-        leverage *= self.problem.weights[: self.problem.n_pool].max() / max(leverage.sum(), 1e-300)
+        leverage /= max(leverage.sum(), 1e-300)
         scores = self.by_unit(np.where(self.free, leverage, 0.0))
         unit = int(np.argmax(scores))
         return unit, float(scores[unit])

@@ -367,7 +367,8 @@ def test_bad_groups_and_costs_name_the_molecule(folder, tmp_path, monkeypatch):
     [
         (["nowhere.xyz", "--n", "2"], "nowhere.xyz"),
         (["{pool}", "--n", "0"], "--n 0"),
-        (["{pool}", "--n", "2", "--seed", "-1"], "--seed -1"),
+        (["{pool}", "--n", "2", "--seed", "-1"], "--seed"),
+        (["{pool}", "--n", "2", "--seed", "5000000000"], "--seed"),
         (["{pool}", "--n", "2", "--rank", "0"], "--rank 0"),
         (["{pool}", "--n", "2", "--noise", "-1"], "--noise -1"),
         (["{pool}", "--n", "2", "--noise", "nan"], "--noise nan"),

@@ -17,7 +17,14 @@ from sklearn.dummy import DummyRegressor
 
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import CoulombMatrix
-from kernchem.errors import KernchemWarning, OracleError, ResumeError, SettingError
+from kernchem.errors import (
+    KernchemWarning,
+    LabelError,
+    OracleError,
+    PropertyError,
+    ResumeError,
+    SettingError,
+)
 from kernchem.kernels import Laplacian
 from kernchem.models import GPR, KRR, DeltaLearner
 from kernchem.sampling import ActiveLearner, BatchSelector, Budget, Patience, TargetError
@@ -302,7 +309,51 @@ def test_the_end_of_what_tells_anything_new(tmp_path):
         model(), energy, folder=tmp_path, batch_size=30, selector=BatchSelector("maxvar", noise=0.0)
     ).run(moved)
     assert sorted(asked) == list(range(12))
+    assert learner.stopped_.startswith("the other 24 structures are copies of those")
+
+
+def test_the_whole_pool(tmp_path):
+    learner = campaign(tmp_path, failing=(3,), stop=None).run(pool(12))
     assert learner.stopped_ == "the whole pool is labelled or failed"
+    assert len(learner.selected_) == 11
+
+
+def test_the_first_model_comes_with_the_initial_labels_of_groups(tmp_path):
+    learner = campaign(tmp_path, initial=10, batch_size=1, stop=22)
+    learner.run(pool(40), groups=np.arange(40) // 5)
+    first = next(row for row in learner.history_ if row["loo_mae"] is not None)
+    assert first["labels"] == 10
+    assert [row["labels"] for row in learner.history_[:4]] == [0, 10, 15, 20]
+
+
+def test_wrong_calls_leave_the_folder_free(tmp_path):
+    data = pool(40)
+    for options in ({"costs": -np.ones(40)}, {"groups": [0]}, {"targets": []}):
+        with pytest.raises(SettingError, match=next(iter(options))):
+            campaign(tmp_path, stop=12).run(data, **options)
+    with pytest.raises(LabelError, match="weight"):
+        campaign(tmp_path, stop=12).run(data, weights=-np.ones(40))
+    oracle = Oracle(tmp_path / "asked.log")
+    for baseline, error in (("gfn2_typo", PropertyError), (None, SettingError)):
+        wrong = DeltaLearner(model(), baseline=baseline)
+        with pytest.raises(error, match=r"gfn2_typo|baseline"):
+            ActiveLearner(wrong, oracle, folder=tmp_path, target="energy", stop=12).run(data)
+    assert not (tmp_path / "asked.log").exists()
+    assert len(campaign(tmp_path, stop=12).run(data).selected_) == 12
+
+
+def test_wrong_folders_and_seeds(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    for folder in (file, None):
+        with pytest.raises(SettingError, match="folder"):
+            ActiveLearner(model(), TARGET, folder=folder).run(pool(10))
+    for target in ("failed", "pool_index", "charge"):
+        with pytest.raises(SettingError, match="means something else"):
+            campaign(tmp_path, target=target).run(pool(10))
+    selector = BatchSelector(random_state=np.random.RandomState(0))
+    with pytest.raises(SettingError, match="RandomState"):
+        campaign(tmp_path, selector=selector).run(pool(10))
 
 
 def test_errors(tmp_path):

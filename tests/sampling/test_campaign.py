@@ -96,7 +96,7 @@ def test_journal_cut_at_every_byte(tmp_path):
 
 
 def test_another_campaign_and_another_process(tmp_path):
-    Journal(tmp_path, {"a": 1})
+    Journal(tmp_path, {"a": 1}).append({"k": 0})
     with pytest.raises(ResumeError, match="a was 1 and is now 2"):
         Journal(tmp_path, {"a": 2})
     refused = pytest.raises(ResumeError, match="another process")
@@ -234,6 +234,24 @@ def test_damaged_folders(tmp_path):
     run.unlink()
     with pytest.raises(ResumeError, match=r"lies there without campaign\.json"):
         Journal(tmp_path, {"a": 1})
+
+
+def test_a_folder_is_bound_by_its_first_record(tmp_path):
+    Journal(tmp_path, {"a": 1})
+    other = Journal(tmp_path, {"a": 2})
+    assert not list(tmp_path.iterdir())
+    other.append({"k": 0})
+    with pytest.raises(ResumeError, match="a was 2 and is now 1"):
+        Journal(tmp_path, {"a": 1})
+
+
+def test_answers_of_spreadsheets(tmp_path):
+    pool, table = load_qm_small()[:10], tmp_path / "answers.csv"
+    table.write_text("pool_index,e\n3,1.5\n", encoding="utf-8-sig")
+    assert read_answers(table, "e", pool)[3].label == 1.5
+    table.write_text("pool_index,e,failed\n3,,größer\n", encoding="latin-1")
+    with pytest.raises(FileFormatError, match=r"answers\.csv, line 2.*UTF-8"):
+        read_answers(table, "e", pool)
 
 
 def test_wrong_answers(tmp_path):

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from kernchem import GPR, KRR, datasets
-from kernchem.descriptors import CoulombMatrix
-from kernchem.errors import SettingError
-from kernchem.kernels import Gaussian, Laplacian
+from kernchem import GPR, KRR, DeltaLearner, datasets
+from kernchem.descriptors import FCHL19, CoulombMatrix
+from kernchem.errors import LabelError, SettingError
+from kernchem.kernels import AtomSum, Gaussian, Laplacian
+from kernchem.models import Term
 from kernchem.sampling import BatchSelector
+from kernchem.sampling.strategies import STRATEGIES
 
 POINTS = np.random.default_rng(0).normal(size=(20, 2))
 
@@ -81,6 +83,105 @@ def test_wrong_kernel_matrices_and_models():
     for n in (0, 1.5):
         with pytest.raises(SettingError, match="whole number"):
             BatchSelector(kernel=Gaussian()).fit(POINTS).select(n)
+
+
+@pytest.mark.parametrize("strategy", ["isd", "fps", "doptimal", "cur"])
+@pytest.mark.parametrize("flaw", ["nan", "lopsided", "negative", "text", "empty"])
+def test_flawed_kernel_matrices(flaw, strategy):
+    K = Gaussian()(POINTS)
+    if flaw == "nan":
+        K[5, 7] = np.nan
+    if flaw == "lopsided":
+        K = np.triu(K)
+    if flaw == "negative":
+        K[3, 3] = -1.0
+    K = {"text": "a", "empty": K[:0, :0]}.get(flaw, K)
+    with pytest.raises(SettingError, match=r"kernel matrix|no array of numbers"):
+        BatchSelector(strategy, kernel="precomputed").fit(K)
+
+
+@pytest.mark.parametrize(
+    ("pool", "options", "message"),
+    [
+        (["CO", "HF"], {}, "no array of numbers"),
+        ([[1.0], [1.0, 2.0]], {}, "no array of numbers"),
+        (POINTS, {"labelled": "ab"}, "no array of numbers"),
+        (POINTS, {"targets": {1, 2}}, "no array of numbers"),
+        (POINTS, {"targets": []}, "targets is empty"),
+        (POINTS, {"excluded": np.arange(20) == 14}, "excluded names rows"),
+        (POINTS, {"excluded": [1.5]}, "excluded names rows"),
+        (POINTS, {"excluded": 3}, "excluded names rows"),
+        (POINTS, {"costs": ["a"] * 20}, "costs must be 20"),
+        (POINTS, {"groups": [None, *range(19)]}, "all numbers or all text"),
+    ],
+)
+def test_samples_that_are_none(pool, options, message):
+    with pytest.raises(SettingError, match=message):
+        BatchSelector(kernel=Gaussian()).fit(pool, **options)
+
+
+@pytest.mark.parametrize("settings", [
+    {"random_state": -1}, {"random_state": "a"}, {"random_state": np.random.default_rng(0)},
+    {"noise": np.ones(20)},
+])  # fmt: skip
+def test_wrong_seeds_and_noises(settings):
+    with pytest.raises(SettingError, match=next(iter(settings))):
+        BatchSelector(kernel=Gaussian(), **settings).fit(POINTS)
+
+
+def test_wrong_weights_are_not_those_of_samples():
+    with pytest.raises(LabelError, match="weight has shape"):
+        BatchSelector(kernel=Gaussian()).fit(POINTS, weights=np.ones(3))
+
+
+def test_zero_features():
+    with pytest.raises(SettingError, match="tell anything new"):
+        BatchSelector("doptimal", kernel="linear").fit(np.zeros((5, 2))).select(1)
+
+
+@pytest.mark.parametrize("descriptor", ["atoms", "terms"])
+def test_copies_of_what_a_model_was_trained_on(descriptor):
+    data = datasets.load_qm_small()[:30]
+    local = FCHL19(r_cut=3.0, a_cut=3.0)
+    if descriptor == "atoms":
+        model = KRR(AtomSum(Gaussian(5.0)), descriptor=local, alpha=0.3, optimizer=None)
+    else:
+        terms = Term(local, AtomSum(Gaussian(5.0))) + Term(CoulombMatrix(), Laplacian(100.0))
+        model = KRR(terms, alpha=0.3, optimizer=None)
+    model.fit(data[:10], data["atomization_energy"][:10])
+    selector = BatchSelector.from_model(model, "random").fit(data)
+    assert selector.n_left_ == 20
+    assert sorted(selector.select(20)) == list(range(10, 30))
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_targets_that_are_not_in_the_pool(strategy):
+    targets = np.random.default_rng(1).normal(size=(15, 2))
+    selector = BatchSelector(strategy, kernel=Laplacian(3.0)).fit(POINTS, targets=targets)
+    assert len(set(selector.select(6))) == 6
+
+
+def test_rounding_of_copies_in_groups_tells_nothing():
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    pool, groups = np.concatenate([X, X]), np.tile(np.arange(30), 2)
+    targets = np.random.default_rng(1).normal(size=(400, 2))
+    selector = BatchSelector("ivr", kernel=Laplacian(3.0), noise=0.0)
+    grouped = selector.fit(pool, groups=groups, targets=targets).select(20)[::2]
+    gains = selector.gain_
+    alone = selector.fit(X, targets=targets).select(20)
+    assert grouped.tolist() == alone.tolist()
+    np.testing.assert_allclose(gains, selector.gain_, rtol=1e-9)
+
+
+def test_a_nested_delta_learner_lends_its_kernel():
+    data = datasets.load_qm_small()[:30]
+    inner = KRR(Laplacian(300.0), descriptor=CoulombMatrix(), alpha=1e-3)
+    model, baseline = inner, {"baseline": "gfn2_atomization_energy", "slope": 1.0}
+    for _ in range(2):
+        model = DeltaLearner(model, **baseline)
+    model.fit(data[:20], data["atomization_energy"][:20])
+    picks = BatchSelector.from_model(model).fit(data).select(5)
+    assert set(picks) <= set(range(20, 30))
 
 
 def test_empty_pools_of_structures():

@@ -12,7 +12,7 @@ from typing import Any
 
 import kernchem
 from kernchem._files import try_lock, write_atomically
-from kernchem.errors import ResumeError
+from kernchem.errors import ResumeError, SettingError
 
 __all__ = ["Journal"]
 
@@ -46,9 +46,8 @@ class Journal:
     """
 
     def __init__(self, folder: Path, settings: Record) -> None:
-        self._path = folder / _JOURNAL
-        folder.mkdir(parents=True, exist_ok=True)
-        _check(folder, settings)
+        self._path, self._settings = folder / _JOURNAL, json.loads(json.dumps(settings))
+        _check(folder, self._settings)
         self.records, end = _sound(self._path)
         if self._path.exists() and self._path.stat().st_size > end:
             os.truncate(self._path, end)
@@ -57,7 +56,10 @@ class Journal:
     @contextmanager
     def locked(folder: Path) -> Iterator[None]:
         """Keep other processes out of a folder; the system frees it when this one dies."""
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise SettingError(f"{folder} is a file; name a folder for the campaign") from None
         with (folder / _LOCK).open("a") as file:
             if not try_lock(file):
                 raise ResumeError(
@@ -67,7 +69,9 @@ class Journal:
             yield
 
     def append(self, record: Record) -> None:
-        """Store a record for good."""
+        """Store a record for good; what the campaign is comes before the first one."""
+        if not self.records:
+            _bind(self._path.with_name(_RUN), self._settings)
         text = json.dumps(record, allow_nan=False).encode()
         with self._path.open("ab") as file:
             file.write(b"%08x %s\n" % (zlib.crc32(text), text))
@@ -104,17 +108,20 @@ def _record(line: bytes) -> Record | None:
     return dict(json.loads(text))
 
 
-def _check(folder: Path, settings: Record) -> None:
-    """Write down what the campaign is, or compare it with what is there."""
+def _bind(path: Path, settings: Record) -> None:
+    """Write down what the campaign is."""
+    text = json.dumps({"settings": settings, "kernchem": kernchem.__version__}, indent=1) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+
+
+def _check(folder: Path, now: Record) -> None:
+    """Compare what the campaign is with what is there; without a record it is none yet."""
     path, cure = folder / _RUN, "name another folder, or give what it was started with"
-    now = json.loads(json.dumps(settings))
-    if not path.exists():
-        if (folder / _JOURNAL).exists():
-            raise ResumeError(f"{folder}: {_JOURNAL} lies there without {_RUN}; {cure}")
-        content = {"settings": now, "kernchem": kernchem.__version__}
-        text = json.dumps(content, indent=1) + "\n"
-        write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+    journal = folder / _JOURNAL
+    if not journal.exists() or not journal.stat().st_size:
         return
+    if not path.exists():
+        raise ResumeError(f"{folder}: {_JOURNAL} lies there without {_RUN}; {cure}")
     try:
         was = json.loads(path.read_text("utf-8"))["settings"]
         names = [name for name in {**was, **now} if was.get(name) != now.get(name)]

@@ -9,12 +9,18 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
-from kernchem.errors import CompositionError, SingularKernelError, UnknownElementError
+from kernchem.errors import (
+    CompositionError,
+    SettingError,
+    SingularKernelError,
+    UnknownElementError,
+)
 from kernchem.models import GPR, KRR, DeltaLearner
+from kernchem.models.baseline_columns import PropertySource, sources_of
 from kernchem.models.process import ProcessModel
 from kernchem.structures import Structures
 
-__all__ = ["Follower", "bounds_of_mae", "describe", "kernel_part"]
+__all__ = ["Follower", "bounds_of_mae", "describe", "kernel_part", "require_baselines"]
 
 Refit = Literal["chosen", "appended", "refitted"]
 _Array = npt.NDArray[np.float64]
@@ -82,6 +88,20 @@ def kernel_part(model: Any) -> Any:
     while isinstance(model, DeltaLearner):
         model = getattr(model, "model_", model.model)
     return model
+
+
+def require_baselines(model: Any, pool: Structures) -> None:
+    """Raise if a model needs what the pool does not hold, before any label is paid for."""
+    while isinstance(model, DeltaLearner):
+        if model.baseline is None:
+            raise SettingError(
+                "a DeltaLearner that is given its baseline as an array cannot learn in a campaign; "
+                "name a stored property, a program or a model as its baseline"
+            )
+        for source in sources_of(model.baseline):
+            if isinstance(source, PropertySource):
+                source.columns(pool)
+        model = model.model
 
 
 def _append(model: Any, structures: Structures, labels: _Array) -> None:

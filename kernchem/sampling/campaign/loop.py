@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import warnings
@@ -168,7 +169,13 @@ class Campaign:
         state = self._state(self._learn(len(self.ledger.order)))
         picks, gains = self._select()
         if not picks:
+            left = len(self.pool) - len(self.ledger.order) - len(self.ledger.failed)
             self.stopped = "the whole pool is labelled or failed"
+            if left:
+                self.stopped = (
+                    f"the other {left} structures are copies of those that are labelled or failed, "
+                    "share a group with one, or tell nothing new"
+                )
             return False
         gain = float(np.mean(gains))
         state |= {
@@ -195,17 +202,16 @@ class Campaign:
             excluded=np.array(sorted(ledger.failed), dtype=np.int64),
             **self.options,
         )
-        n = self.learner.batch_size
+        n, missing = self.learner.batch_size, 0
         if self.follower.model is None:
             missing = (self.learner.initial or n) - len(ledger.order)
-            n = missing if missing > 0 else n
-        n = min(n, selector.n_left_)
-        if n:
-            try:
-                selector.select(n)
-            except SettingError:
-                # Those that are left tell nothing new.
-                n = len(selector.gain_)
+        # Those that are left may tell nothing new.
+        with contextlib.suppress(SettingError):
+            if missing > 0 and self.options["groups"] is not None:
+                while len(selector.selected_) < missing and selector.n_left_:
+                    selector.select(1)
+            else:
+                selector.select(min(missing if missing > 0 else n, selector.n_left_))
         return selector.selected_.tolist(), selector.gain_
 
     def _ask(self, oracle: Oracle) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernchem._files import write_atomically
+from kernchem._text import numbered_lines
 from kernchem._validation import short
 from kernchem.baselines import ASECalculator, Baseline
 from kernchem.errors import FileFormatError, PropertyError, SettingError, StructureError
@@ -19,6 +20,7 @@ from kernchem.structures import Structures
 
 __all__ = [
     "INDEX",
+    "TAKEN",
     "Answer",
     "Oracle",
     "make_oracle",
@@ -31,6 +33,8 @@ __all__ = [
 INDEX = "pool_index"
 #: Property, or column, that tells why a structure has no label and will get none.
 _FAILED = "failed"
+#: What the files of a campaign hold beside labels.
+TAKEN = frozenset({INDEX, _FAILED, "charge", "multiplicity", "name", "smiles"})
 #: How far atoms of an answer may be from those of the pool, angstrom: files are rounded.
 _MOVED = 1e-3
 #: Longest reason that is kept.
@@ -153,19 +157,18 @@ def read_answers(path: Path, name: str, pool: Structures) -> dict[int, Answer]:
 
 
 def _csv_rows(path: Path, name: str) -> Iterable[tuple[int, float, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        _require_columns(path, name, reader.fieldnames or ())
-        for number, row in enumerate(reader, 2):
-            text = (row[name] or "").strip()
-            try:
-                label = float(text) if text else math.nan
-                yield int(row[INDEX] or ""), label, (row.get(_FAILED) or "").strip()
-            except ValueError:
-                raise FileFormatError(
-                    f"{path}, line {number}: {INDEX} {row[INDEX]!r}, {name} {text!r}; a whole "
-                    "number and a number are expected"
-                ) from None
+    reader = csv.DictReader(line for _, line in numbered_lines(path))
+    _require_columns(path, name, reader.fieldnames or ())
+    for number, row in enumerate(reader, 2):
+        text = (row[name] or "").strip()
+        try:
+            label = float(text) if text else math.nan
+            yield int(row[INDEX] or ""), label, (row.get(_FAILED) or "").strip()
+        except ValueError:
+            raise FileFormatError(
+                f"{path}, line {number}: {INDEX} {row[INDEX]!r}, {name} {text!r}; a whole "
+                "number and a number are expected"
+            ) from None
 
 
 def _xyz_rows(path: Path, name: str, pool: Structures) -> Iterable[tuple[int, float, str]]:
