@@ -34,6 +34,8 @@ class IntegratedVariance(Strategy):
     """
 
     name = "ivr"
+    #: How much of what a row tells of itself counts.
+    own = 1.0
 
     def _init(self) -> None:
         problem, rank = self.problem, self.problem.rank
@@ -60,6 +62,11 @@ class IntegratedVariance(Strategy):
         self._right = np.concatenate([np.tile(rows, len(rows)) for rows in ordered])
         self._rows = self._left if problem.single else np.zeros(0, dtype=np.int64)
 
+    def _of_copies(self, values: Any) -> _Array:
+        """Return the sum over the copies of each single row, with itself."""
+        alike = self.problem.alike[: self.problem.n_rows]
+        return np.asarray(np.bincount(alike, values)[alike[self._rows]])
+
     def _weights(self) -> _Array:
         """Return the weights of the variances."""
         return self.problem.weights
@@ -76,10 +83,13 @@ class IntegratedVariance(Strategy):
         self._w = self._weights()
         engine, diagonal = self._engine, self._engine.weigh(self._w)
         self._s = engine.squared(self._left, self._right, diagonal)
-        # Of units of one row; other units are few.
-        scales = engine.scales
-        self._shares = (self._w * (1.0 - scales * engine.sampled))[self._rows]
-        self._scales = scales[self._rows]
+        # Of units of one row; other units are few. What a row tells of its copies it tells of
+        # itself.
+        known, seen = self._of_copies(self._w), self._of_copies(self._w * engine.sampled)
+        self._scales = engine.scale(
+            self._of_copies(engine.counted), self._of_copies(engine.sampled)
+        )
+        self._shares = self.own * known - self._scales * seen
         self._change = self._next_weights()
 
     def _continue(self, n: int) -> None:
@@ -96,17 +106,17 @@ class IntegratedVariance(Strategy):
             D = self._d[start:stop].reshape(-1, size, size)
             S = self._s[start:stop].reshape(-1, size, size)
             start = stop
-            if not engine.exact:
+            if self.own < 1.0 or not engine.exact:
                 w, known = self._w[rows], engine.sampled[rows]
                 sizes = np.count_nonzero(w, axis=1), np.count_nonzero(known, axis=1)
-                own = np.einsum("kai,ki,kib->kab", D, w, D)
+                told = np.einsum("kai,ki,kib->kab", D, w, D)
                 seen = np.einsum("kai,ki,kib->kab", D, w * known, D)
-                S = engine.scale(*sizes)[:, None, None] * (S - seen) + own
+                S = engine.scale(*sizes)[:, None, None] * (S - seen) + self.own * told
             # Directions of no variance, as of copies, tell nothing; rounding must not say more.
             values, vectors = np.linalg.eigh(D)
             along = np.einsum("kia,kij,kja->ka", vectors, S, vectors, optimize=True)
-            told = values > size * self._same
-            gains = along / (np.where(told, values, np.inf) + engine.noise)
+            some = values > size * self._same
+            gains = along / (np.where(some, values, np.inf) + engine.noise)
             out[units] = gains.sum(axis=1)
         return out
 
@@ -204,13 +214,15 @@ class IntegratedVariance(Strategy):
 
 
 class IntegratedDeviation(IntegratedVariance):
-    r"""The rows that most reduce the weighted sum of the standard deviations of the targets.
+    r"""The rows that most reduce the weighted sum of the standard deviations of other targets.
 
     To first order: as :class:`IntegratedVariance`, with the weights :math:`w_i / 2 \sqrt{V_{ii}}`.
-    These follow the variances whenever there are a quarter more picks.
+    These follow the variances whenever there are a quarter more picks. What a row tells of itself
+    is next to nothing, as it will not be predicted; that decides where nothing else is left.
     """
 
     name = "isd"
+    own = 1e-3
 
     def _weights(self) -> _Array:
         deviations = np.sqrt(np.maximum(self._variance, self._same))

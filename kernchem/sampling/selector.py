@@ -27,8 +27,8 @@ class BatchSelector(BaseEstimator):
     Selection is greedy and needs no labels, so batches of any size come out in order, and a longer
     list begins with the shorter one. The strategies are:
 
-    - "isd": the largest fall of the mean posterior standard deviation of all targets, to first
-      order :math:`\sum_i w_i V_{ij}^2 / 2 \sqrt{V_{ii}} (V_{jj} + \eta)`;
+    - "isd": the largest fall of the mean posterior standard deviation of all other targets, to
+      first order :math:`\sum_{i \neq j} w_i V_{ij}^2 / 2 \sqrt{V_{ii}} (V_{jj} + \eta)`;
     - "ivr": integrated variance reduction, the largest fall of the mean posterior variance of all
       targets, :math:`\sum_i w_i V_{ij}^2 / (V_{jj} + \eta)`, which gives more to outliers;
     - "maxvar": the largest posterior variance, by partial pivoted Cholesky;
@@ -72,8 +72,8 @@ class BatchSelector(BaseEstimator):
     selected_ : array of int
         Rows of the pool in the order of choice; those of a group side by side.
     gain_ : array (n_picks,)
-        What each pick promised, per cost: the fall of the weighted sum of standard deviations
-        ("isd") or variances ("ivr"), a variance ("maxvar"), a squared distance ("fps", "lcmd",
+        What each pick promised, per cost: the fall of the weighted sum of other standard deviations
+        ("isd") or of variances ("ivr"), a variance ("maxvar"), a squared distance ("fps", "lcmd",
         "kmeans++"), a leverage ("cur"), a logarithm ("doptimal"); NaN for "random". Variances are
         in units of the kernel.
     residual_trace_ : array (n_picks,)

@@ -40,14 +40,14 @@ class TargetCovariance:
 
     def __init__(self, problem: Problem, rank: int | None) -> None:
         self._covariance, self.noise = problem.covariance, problem.noise
-        n_rows, counted = problem.n_rows, np.flatnonzero(problem.weights > 0)
-        self.targets, self._n_counted = counted, len(counted)
+        self.counted, n_rows = problem.weights > 0, problem.n_rows
+        self.targets = counted = np.flatnonzero(self.counted)
+        self._n_counted = len(counted)
         if rank is not None and rank < len(counted):
             self.targets = np.sort(problem.rng.choice(counted, rank, replace=False))
         self.exact = len(self.targets) == len(counted)
         self._whole = len(self.targets) == n_rows
         self.sampled = np.isin(np.arange(n_rows), self.targets)
-        self._counts = np.isin(np.arange(n_rows), counted)
         self.variance = self._covariance.diagonal.copy()
         self.V = np.empty((n_rows, len(self.targets)))
         for start in range(0, n_rows, _BLOCK):
@@ -93,11 +93,6 @@ class TargetCovariance:
         For units with so many rows of a weight, of which so many are in T.
         """
         return (self._n_counted - sizes) / np.maximum(len(self.targets) - sampled, 1)
-
-    @property
-    def scales(self) -> _Array:
-        """As above, for each row alone."""
-        return np.asarray(self.scale(self._counts.astype(np.float64), self.sampled))
 
     def plain(self, left: _Rows, right: _Rows) -> _Array:
         """Return V of pairs of rows, before any step."""

@@ -75,8 +75,12 @@ def test_ivr_is_brute_force(rank, case):
                                (1 if case != "targets" else weights.mean()), rtol=1e-6)  # fmt: skip
 
 
+#: How much of what a row tells of itself counts.
+OWN = {"ivr": 1.0, "isd": 1e-3}
+
+
 def by_deviation(K, labelled, weights, n, H=None, blocks=None):
-    """Choose by the fall of the standard deviations to first order, as they were at some picks."""
+    """Choose by the fall of other deviations to first order, as they were at some picks."""
     rows, picks, gains, due = list(labelled), [], [], 0
     blocks = [[k] for k in range(len(K))] if blocks is None else blocks
     for count in range(n):
@@ -87,8 +91,10 @@ def by_deviation(K, labelled, weights, n, H=None, blocks=None):
         gain = np.full(len(blocks), -np.inf)
         for b, block in enumerate(blocks):
             if b not in picks and not set(block) & set(labelled):
-                own = V[np.ix_(block, block)] + NOISE * np.eye(len(block))
-                gain[b] = np.trace(np.linalg.solve(own, V[block] @ (w[:, None] * V[:, block])))
+                own, others = V[np.ix_(block, block)], np.delete(np.arange(len(K)), block)
+                S = V[np.ix_(block, others)] @ (w[others, None] * V[np.ix_(others, block)])
+                S += OWN["isd"] * own @ (w[block][:, None] * own)
+                gain[b] = np.trace(np.linalg.solve(own + NOISE * np.eye(len(block)), S))
         picks.append(int(np.argmax(gain)))
         gains.append(gain[picks[-1]])
         rows += list(blocks[picks[-1]])
@@ -119,16 +125,17 @@ def test_isd_is_brute_force(case):
 
 
 def test_isd_leaves_smaller_deviations_than_ivr():
-    X = points(300, 3)
-    X[:30] *= 6.0
+    # Of rows that are not in the pool, as those of the pool are distributed.
+    X = points(900, 3)
+    X[::10] *= 6.0
     K, left = Gaussian()(X), {}
     for strategy in ("isd", "ivr"):
-        picks = BatchSelector(strategy, kernel=Gaussian(), noise=NOISE).fit(X).select(60)
-        variances = np.diag(dense(K, picks, NOISE))
+        picks = BatchSelector(strategy, kernel=Gaussian(), noise=NOISE).fit(X[:300]).select(60)
+        variances = np.diag(dense(K, picks, NOISE))[300:]
         left[strategy] = np.array([np.sqrt(variances).sum(), variances.sum()])
-    # And ivr smaller variances.
-    assert left["isd"][0] < 0.99 * left["ivr"][0]
-    assert left["isd"][1] > 1.01 * left["ivr"][1]
+    # What outliers tell of themselves draws ivr away from the others.
+    assert left["isd"][0] < 0.9 * left["ivr"][0]
+    assert left["isd"][1] < 0.9 * left["ivr"][1]
 
 
 def test_isd_with_composition_is_brute_force():
@@ -411,7 +418,7 @@ def test_sampled_targets_are_brute_force(small_blocks, case, strategy):
             scale = len(np.setdiff1d(np.flatnonzero(weights), unit)) / len(others)
             S = scale * V[np.ix_(unit, others)] @ (w[others, None] * V[np.ix_(others, unit)])
             own = V[np.ix_(unit, unit)]
-            S += own @ (w[unit][:, None] * own)
+            S += OWN[strategy] * own @ (w[unit][:, None] * own)
             gain = np.trace(np.linalg.solve(own + NOISE * np.eye(len(unit)), S))
             best = max(best, (gain / (1.0 if costs is None else costs[b]), b))
         assert best[0] == pytest.approx(selector.gain_[count] * mean, rel=1e-6)
