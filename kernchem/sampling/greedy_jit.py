@@ -11,7 +11,6 @@ import numpy as np
 from kernchem._numba import jit
 
 __all__ = [
-    "add_squares",
     "best_row",
     "choose_pivots",
     "condition_pairs",
@@ -140,14 +139,3 @@ def best_row(
         if best < 0 or scores[k] > scores[best]:
             best = k
     return best
-
-
-@jit(fastmath=True)
-def add_squares(V, weights, out):
-    """Add the weighted sum of the squares of each row."""
-    for i in range(len(out)):
-        row = V[i]
-        total = 0.0
-        for j in range(len(weights)):
-            total += weights[j] * (row[j] * row[j])
-        out[i] += total

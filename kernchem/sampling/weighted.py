@@ -9,7 +9,6 @@ import numpy.typing as npt
 from scipy.linalg import blas
 
 from kernchem._threads import run_panels
-from kernchem.sampling.greedy_jit import add_squares
 from kernchem.sampling.strategy import Problem
 
 __all__ = ["Glance", "TargetCovariance"]
@@ -81,7 +80,7 @@ class TargetCovariance:
             if len(past):
                 self.V[part] -= self._u[part, late] @ past
             if diagonal:
-                add_squares(self.V[part], self._weights, found[part])
+                found[part] = np.square(self.V[part]) @ self._weights
 
         run_panels(fill, len(found), _PANEL, None)
         self._known = self.n

@@ -8,7 +8,8 @@ from kernchem.descriptors import FCHL19, CoulombMatrix
 from kernchem.errors import LabelError, SettingError
 from kernchem.kernels import AtomSum, Gaussian, Laplacian
 from kernchem.models import Term
-from kernchem.sampling import BatchSelector
+from kernchem.models.joint import JointFeatures
+from kernchem.sampling import BatchSelector, inputs
 from kernchem.sampling.strategies import STRATEGIES
 
 POINTS = np.random.default_rng(0).normal(size=(20, 2))
@@ -152,6 +153,11 @@ def test_copies_of_what_a_model_was_trained_on(descriptor):
     selector = BatchSelector.from_model(model, "random").fit(data)
     assert selector.n_left_ == 20
     assert sorted(selector.select(20)) == list(range(10, 30))
+
+
+def test_copies_agree_in_the_features_of_all_terms():
+    first, second = np.array([[0.0], [0.0], [1.0], [0.0]]), np.array([[2.0], [3.0], [2.0], [2.0]])
+    assert inputs._classes(JointFeatures([first, second])).tolist() == [0, 1, 2, 0]
 
 
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
