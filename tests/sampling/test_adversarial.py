@@ -132,6 +132,19 @@ def test_short_distances_are_rejected(waters):
         AdversarialSampler(model, min_distance=3.0).sample(waters[:2], 1)
 
 
+@pytest.mark.filterwarnings("ignore:BagOfBonds sorts")
+def test_references_that_cannot_be_displaced():
+    model = GPR(
+        Gaussian(1.0), descriptor=BagOfBonds(), alpha=1e-3, optimizer=None, composition=False
+    )
+    atoms = Structures.from_arrays([[8], [1], [6]], np.zeros((3, 1, 3)))
+    sampler = AdversarialSampler(model.fit(atoms, [0.0, 1.0, 2.0]))
+    with pytest.raises(SettingError, match="as of a single atom"):
+        sampler.sample(atoms[:1], 1)
+    with pytest.raises(SettingError, match="there is no reference"):
+        sampler.sample(atoms[:0], 1)
+
+
 def test_duplicates_are_dropped(rng):
     X, model = well(rng, Gaussian(0.7))
     sampler = AdversarialSampler(model, max_displacement=1e-3, n_starts=2)

@@ -449,6 +449,19 @@ def test_a_glance_at_a_few_rows_sees_what_steps_find(rank, precomputed):
         assert seen[k][2] == pytest.approx(loss, rel=1e-9)
 
 
+def test_steps_that_rounding_makes_the_same_are_taken_one_by_one():
+    X = points(12)
+    X[1] = X[0]
+    selector = BatchSelector("ivr", kernel=Gaussian(), noise=0.0).fit(X)
+    engine = selector._state._engine
+    u, t, losses = engine.step([0, 1])
+    K = Gaussian()(X)
+    assert engine.n == len(u) == len(t) == 1
+    np.testing.assert_allclose(u[0], K[0], rtol=1e-12)
+    np.testing.assert_allclose(t[0], K @ K[0], rtol=1e-12)
+    assert losses[0] == pytest.approx(K[0] @ K[0], rel=1e-12)
+
+
 def test_sampled_targets_promise_what_all_targets_promise_on_average():
     X, found = points(6), {}
     for seed in range(400):
