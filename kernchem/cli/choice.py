@@ -22,6 +22,7 @@ __all__ = [
     "descriptor_option",
     "kernel_option",
     "named_candidate",
+    "seed_option",
     "settings_option",
 ]
 
@@ -60,6 +61,16 @@ settings_option = click.option(
     metavar="FILE.toml",
     help="Descriptor and kernel, or terms, with all their settings, in place of --descriptor and "
     "--kernel.",
+)
+
+
+#: Of commands that choose molecules.
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of random choices.",
 )
 
 

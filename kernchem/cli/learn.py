@@ -16,6 +16,7 @@ from kernchem.cli.choice import (
     choose_model,
     descriptor_option,
     kernel_option,
+    seed_option,
     settings_option,
 )
 from kernchem.cli.inputs import find_dataset
@@ -110,13 +111,7 @@ _HEADINGS = ("round", "labels", "failed", "cost", "LOO MAE", "5 %", "95 %", "gai
     metavar="N",
     help="Failures in a row after which the oracle is taken to be broken.",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Seed of random choices.",
-)
+@seed_option
 @click.option("--unit", help="Unit of the target, for the model file; nothing is converted.")
 @click.option(
     "--out",

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kernchem._validation import is_positive, is_whole
-from kernchem.cli.choice import QUICK, descriptor_option, kernel_option, named_candidate
+from kernchem.cli.choice import (
+    QUICK,
+    descriptor_option,
+    kernel_option,
+    named_candidate,
+    seed_option,
+)
 from kernchem.cli.inputs import find_dataset
 from kernchem.cli.memory import check_selection, free_memory
 from kernchem.cli.parity import check_folder
@@ -75,13 +81,7 @@ _LIGHT = frozenset({"random", "fps", "lcmd", "kmeans++"})
 @click.option(
     "--targets", metavar="FILE", help="Molecules that will be predicted.  [default: POOL]"
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Seed of random choices.",
-)
+@seed_option
 @click.option(
     "--noise",
     type=float,
