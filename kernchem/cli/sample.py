@@ -251,9 +251,12 @@ def _check_memory(pool: Pool, n: int, strategy: str, rank: int | None, own: int)
     if strategy in _LIGHT:
         return
     known = 0 if pool.known is None else len(pool.known)
-    n_rows = len(pool.structures) + (0 if pool.targets is None else len(pool.targets[1]))
+    n_rows = n_targets = len(pool.structures)
+    if pool.targets is not None:
+        n_targets = len(pool.targets[1])
+        n_rows += n_targets
     if strategy in {"isd", "ivr"}:
-        columns = min(rank or (n_rows if n_rows <= EXACT else RANK), n_rows) + n
+        columns = min(rank or (n_targets if n_targets <= EXACT else RANK), n_targets) + n
     else:
         # A factor, which is there twice while it grows or becomes features.
         columns = 2 * min(n if strategy == "maxvar" else rank or RANK, n_rows)

@@ -337,6 +337,19 @@ def test_memory_that_is_not_there(folder, tmp_path, monkeypatch):
     assert invoke(*arguments).exit_code == 0
 
 
+def test_memory_goes_by_the_targets(folder, tmp_path, monkeypatch):
+    # 12 targets beside the pool: their columns and those of the picks, for all rows.
+    needed = 8 * (N_POOL + 12) * (12 + 2)
+    arguments = [folder / "pool.xyz", "--n", 2, "--targets", folder / "far.xyz", "--table",
+                 tmp_path / "p.csv"]  # fmt: skip
+    monkeypatch.setattr("kernchem.sampling.reduction.EXACT", 12)
+    monkeypatch.setattr("kernchem.sampling.reduction.RANK", 3)
+    monkeypatch.setattr(sample, "free_memory", lambda: needed - 1)
+    assert invoke(*arguments).exit_code == 2
+    monkeypatch.setattr(sample, "free_memory", lambda: needed)
+    assert invoke(*arguments).exit_code == 0
+
+
 def test_bad_groups_and_costs_name_the_molecule(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     frames = ase_read(folder / "far.xyz", ":", format="extxyz")
