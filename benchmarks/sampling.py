@@ -8,7 +8,9 @@ seeds of errors in kcal/mol, their ratios to random choice, and the largest rati
 ``--matrix`` is for kernels of atoms: the kernel matrix of all molecules is computed twice, with the
 width that distances between 500 random ones suggest for selectors, and with that which KRR chooses
 for them for models, which then choose the regulariser only. ``--warm N`` labels N random molecules
-first and selects in the kernel of a model fitted to them.
+first and selects in the kernel of a model fitted to them. ``--promise`` prints the mean posterior
+standard deviation of the test molecules in the kernel of the selectors in place of errors: what a
+model would gain whose kernel and noise were exactly right.
 
 ``--speed`` times large pools of random features (Gaussian kernel, 16 features) instead, and tells
 the mean posterior standard deviation that the picks leave.
@@ -29,7 +31,8 @@ from kernchem import KRR, Structures
 from kernchem.descriptors import FCHL19, BagOfBonds, CoulombMatrix, Descriptor
 from kernchem.kernels import Gaussian
 from kernchem.sampling import BatchSelector
-from kernchem.sampling.inputs import gather
+from kernchem.sampling.covariance import Covariance
+from kernchem.sampling.inputs import Gathered, gather, reduced
 from kernchem.sampling.strategies import STRATEGIES
 
 HARTREE = 627.509474
@@ -38,7 +41,7 @@ DESCRIPTORS = {
     "CM": CoulombMatrix,
     "FCHL19": lambda: FCHL19(r_cut=4.0, a_cut=4.0),
 }
-MEASURES = ("mae", "rmse", "p95", "max")
+MEASURES = ("mae", "rmse", "p95", "max", "std")
 
 
 class Numbered(Descriptor):
@@ -128,8 +131,15 @@ def errors(features: dict, rows: np.ndarray, test: np.ndarray) -> dict[str, floa
     }
 
 
+def promised(given: Gathered, rows: np.ndarray, n_test: int) -> dict[str, float]:
+    """Return the mean posterior standard deviation of the last molecules, given labels of some."""
+    n_rows = len(given.kernel)
+    left = Covariance(given.kernel, n_rows, rows, given.noise, reduced(given.basis)).diagonal
+    return {"std": float(np.sqrt(left[n_rows - n_test :]).mean())}
+
+
 def study(arguments: argparse.Namespace) -> None:
-    """Print tables of errors."""
+    """Print tables of errors, or of what the kernel of the selectors promises."""
     data, labels = load(arguments.data, arguments.folder)
     results = []
     end = time.perf_counter() + arguments.limit
@@ -137,7 +147,7 @@ def study(arguments: argparse.Namespace) -> None:
         make, known, kernel = DESCRIPTORS[name], None, None
         if arguments.matrix:
             make, known, kernel = store(make, data, labels)
-        given = {"data": data, "labels": labels, "descriptor": make, "kernel": kernel}
+        features = {"data": data, "labels": labels, "descriptor": make, "kernel": kernel}
         for seed in arguments.seeds:
             order = np.random.default_rng(seed).permutation(len(data))
             test, pool = order[:1000], order[1000:]
@@ -148,6 +158,9 @@ def study(arguments: argparse.Namespace) -> None:
                 start = np.arange(arguments.warm)
                 model = KRR(kernel, descriptor=make()).fit(data[pool[start]], labels[pool[start]])
                 settings = {"kernel": model, "noise": arguments.noise}
+            if arguments.promise:
+                both = np.concatenate([pool, test])
+                given = gather(data[both], None, None, composition="auto", **settings)
             for strategy in arguments.strategies:
                 if time.perf_counter() > end:
                     print(f"stopped after {arguments.limit} s, within seed {seed}")
@@ -162,7 +175,11 @@ def study(arguments: argparse.Namespace) -> None:
                 seconds = time.perf_counter() - clock
                 chosen = np.concatenate([start, picks])
                 for budget in arguments.budgets:
-                    row = errors(given, pool[chosen[:budget]], test)
+                    rows = chosen[:budget]
+                    if arguments.promise:
+                        row = promised(given, rows, len(test))
+                    else:
+                        row = errors(features, pool[rows], test)
                     results.append(
                         row
                         | {"descriptor": name, "seed": seed, "strategy": strategy}
@@ -178,10 +195,11 @@ def report(results: list[dict]) -> None:
     for name in dict.fromkeys(row["descriptor"] for row in results):
         own = [row for row in results if row["descriptor"] == name]
         budgets = sorted({row["budget"] for row in own})
-        print(f"\n{name}: ratio to random choice, largest ratio of a seed (random: kcal/mol)")
+        print(f"\n{name}: ratio to random choice, largest ratio of a seed")
+        print("(random: kcal/mol, and std in units of the kernel)")
         print(f"{'strategy':10}{'':6}{'seeds':6}" + "".join(f"{b:>13}" for b in budgets))
         for strategy in dict.fromkeys(row["strategy"] for row in own):
-            for measure in MEASURES:
+            for measure in (one for one in MEASURES if one in own[0]):
                 found = {
                     kind: {
                         (row["seed"], row["budget"]): row[measure]
@@ -201,7 +219,7 @@ def _cell(found: dict, random: dict, seeds: set, budget: int) -> str:
         return f"{'':13}"
     mean = np.mean([random[key] for key in both])
     if found == random:
-        return f"{mean:13.2f}"
+        return f"{mean:13.3f}" if mean < 1.0 else f"{mean:13.2f}"
     ratio = np.mean([found[key] for key in both]) / mean
     return f"{ratio:7.3f} {max(found[key] / random[key] for key in both):5.2f}"
 
@@ -250,6 +268,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=None)
     parser.add_argument("--warm", type=int, default=0, metavar="N")
     parser.add_argument("--matrix", action="store_true", help="see above")
+    parser.add_argument("--promise", action="store_true", help="see above")
     parser.add_argument("--limit", type=float, default=1e9, metavar="SECONDS")
     parser.add_argument("--json", type=Path, help="file for the results")
     parser.add_argument(
@@ -261,6 +280,8 @@ def main() -> None:
     if arguments.report:
         report([row for path in arguments.report for row in json.loads(path.read_text())])
         return
+    if arguments.promise and arguments.warm:
+        parser.error("--promise is for selectors without labels: leave out --warm")
     if arguments.speed:
         speed(arguments.rows)
         return
