@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from fake_program import open_fake
+from fake_program import open_fake, open_once
 
 from kernchem.baselines.programs import ProgramBaseline
 
@@ -31,3 +31,10 @@ class FakeBonds(Fake):
 
     def session(self):
         return partial(open_fake, str(self.log), self.delay, bool(self.bond_orders))
+
+
+class Once(Fake):
+    """The program, which dies of the first ion that it meets, once."""
+
+    def session(self):
+        return partial(open_once, str(self.log))

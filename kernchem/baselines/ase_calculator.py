@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from kernchem._validation import short
 from kernchem.baselines.ase_runs import open_ase
+from kernchem.baselines.base import Baseline
 from kernchem.baselines.programs import ProgramBaseline
 from kernchem.baselines.records import Job, Record
 from kernchem.errors import SettingError
@@ -86,6 +88,9 @@ class ASECalculator(ProgramBaseline):
 
     def _check_settings(self) -> None:
         super()._check_settings()
+        if inspect.isclass(self.factory) and issubclass(self.factory, Baseline):
+            name = self.factory.__name__
+            raise SettingError(f"factory={name} is a baseline itself; use {name}()")
         if not callable(self.factory):
             raise SettingError(
                 f"factory={short(self.factory)}: use a function without arguments that returns an "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 
 from joblib import wrap_non_picklable_objects
@@ -30,7 +30,7 @@ def run_batch(
     jobs: Sequence[Job],
     n_jobs: int | None = None,
     apart: Callable[[Job], bool] = lambda _: False,
-) -> Iterator[tuple[int, Record]]:
+) -> Generator[tuple[int, Record]]:
     """Run a program on many structures; yield index and record of each as it is finished.
 
     Parameters
@@ -94,11 +94,13 @@ class _Pool:
             self._chunks.put(list(order[first : first + size]))
         self._heard: queue.SimpleQueue[tuple[int, Record] | Exception] = queue.SimpleQueue()
         self._stopped = False
+        #: Structures at which a worker died once.
+        self._again: set[int] = set()
         self._lock = threading.Lock()
         self._workers: set[Worker] = set()
         self._threads = [threading.Thread(target=self._drive) for _ in range(n_workers)]
 
-    def results(self) -> Iterator[tuple[int, Record]]:
+    def results(self) -> Generator[tuple[int, Record]]:
         """Yield results; whatever ends this ends the workers."""
         for thread in self._threads:
             thread.start()
@@ -141,8 +143,8 @@ class _Pool:
     def _compute(self, worker: Worker, todo: list[int]) -> bool:
         """Work off a list of structures, or return False when the worker died.
 
-        Of its first structure, that is. Memory may have been damaged by an earlier one, so any
-        other gets a worker of its own first.
+        Memory may have been damaged by an earlier structure, so each gets a second attempt, as the
+        first one of a new worker.
         """
         try:
             worker.ask([self._jobs[k] for k in todo])
@@ -150,9 +152,11 @@ class _Pool:
                 self._heard.put((todo[0], worker.answer()))
                 del todo[0]
         except WorkerDiedError as error:
-            if worker.answered == 0:
+            if worker.answered == 0 and todo[0] in self._again:
                 reason = f"its process died ({error})"
                 self._heard.put((todo.pop(0), Record.failure(reason, lasting=False)))
+            elif todo:
+                self._again.add(todo[0])
             return False
         return True
 

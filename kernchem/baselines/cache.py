@@ -100,9 +100,10 @@ class ResultCache:
         self.folder = Path(folder).absolute()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise SettingError(
-                f"cache={str(folder)!r}: the folder cannot be made ({error.strerror}); name another"
+                f"cache={str(folder)!r}: the folder cannot be made ({reason}); name another"
             ) from None
         #: Where each key's record stands: file, first byte, bytes of the payload, what it holds.
         self._index: dict[bytes, tuple[str, int, int, int]] = {}
@@ -184,6 +185,9 @@ class ResultCache:
             # A file was removed or cut: nothing that is known of it holds any longer.
             self._index.clear()
             self._read.clear()
+        if self._own is not None and Path(self._own.name).name not in sizes:
+            # What is appended to a file without a name is lost.
+            self.close()
         for name in sorted(sizes):
             done = self._read.get(name, 0)
             if sizes[name] > done:

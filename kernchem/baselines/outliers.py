@@ -67,11 +67,16 @@ def flag_outliers(energies: Any, structures: Any, threshold: float = 6.0) -> npt
     if not is_positive(threshold):
         raise SettingError(f"threshold={threshold!r} is not a positive number")
     batch = as_structures(structures)
-    values = np.asarray(getattr(energies, "energies", energies), dtype=np.float64)
+    given = getattr(energies, "energies", energies)
+    try:
+        values = np.asarray(given)
+        values = values.astype(np.float64) if values.dtype.kind in "biufO" else np.zeros(0)
+    except (TypeError, ValueError):
+        values = np.zeros(0)
     if values.shape != (len(batch),):
         raise LabelError(
-            f"energies are {short(energies)} of shape {values.shape} for {len(batch)} structures; "
-            "give one for each"
+            f"energies are {short(energies)}, not one number for each of {len(batch)} structures; "
+            "give NaN where there is none"
         )
     return np.abs(deviations(values, batch.numbers, batch.offsets, threshold)) > threshold
 

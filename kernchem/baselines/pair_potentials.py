@@ -172,6 +172,11 @@ class DampedCoulomb(_ElementPotential):
                 f"charges={self.charges!r}, transfer={self.transfer!r}; charges is 'bonds' or the "
                 "name of a property per atom, transfer one number"
             )
+        if not isinstance(self.electronegativities, Mapping | None):
+            raise SettingError(
+                f"electronegativities={self.electronegativities!r}; give one for each element, as "
+                "in {'H': 2.2, 'C': 2.55}"
+            )
         reasons = super()._reasons(structures)
         if self.charges != "bonds":
             unknown = ~np.isfinite(self._given_charges(structures))

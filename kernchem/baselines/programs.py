@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from kernchem.baselines.cache import ResultCache, result_keys
 from kernchem.baselines.outliers import deviations
 from kernchem.baselines.records import BONDS, FORCES, Job, Record
 from kernchem.baselines.states import States
-from kernchem.errors import SettingError
+from kernchem.errors import KernchemWarning, SettingError
 from kernchem.structures import Structures, as_structures
 
 __all__ = ["ProgramBaseline"]
@@ -134,12 +136,16 @@ class ProgramBaseline(Baseline):
             keys = result_keys(structures, states.charges, states.multiplicities, identity)
             needed = FORCES * bool(self.forces) | BONDS * bool(self.bond_orders)
             cached = cache.lookup(keys, needed)
-            records = [mine or kept for mine, kept in zip(records, cached, strict=True)]
+            for k, (kept, size) in enumerate(zip(cached, np.diff(structures.offsets), strict=True)):
+                if kept is not None and not kept.misfit(int(size)):
+                    records[k] = records[k] or kept
         todo = [k for k, record in enumerate(records) if record is None]
         jobs = [_job(structures, states, k) for k in todo]
-        done = run_batch(self.session(), jobs, self.n_jobs, self._runs_apart)
         name = type(self).__name__
-        with counting(name, len(todo), shown=self.progress) as advance:
+        with (
+            closing(run_batch(self.session(), jobs, self.n_jobs, self._runs_apart)) as done,
+            counting(name, len(todo), shown=self.progress) as advance,
+        ):
             for index, found in done:
                 k = todo[index]
                 # With bond orders go forces: so one record always holds all of another.
@@ -147,7 +153,7 @@ class ProgramBaseline(Baseline):
                 record = found if whole else replace(found, forces=None)
                 records[k] = record
                 if cache is not None and record.lasting:
-                    cache.store(keys[k], record)
+                    cache = _stored(cache, keys[k], record)
                 advance()
         return self._result(structures, records)
 
@@ -156,7 +162,7 @@ class ProgramBaseline(Baseline):
         for name in ("forces", "bond_orders", "progress"):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise SettingError(f"{name}={getattr(self, name)!r}: use True or False")
-        if not isinstance(self.cache, str | os.PathLike | None):
+        if not isinstance(self.cache, str | os.PathLike | None) or self.cache == "":
             raise SettingError(f"cache={self.cache!r}: use the path of a folder, or None")
 
     def _refusals(self, structures: Structures) -> list[str]:
@@ -224,6 +230,21 @@ def _matrices(records: list[Record], sizes: npt.NDArray[np.int64]) -> tuple[_Arr
         np.full((n, n), np.nan) if record.bond_orders is None else record.bond_orders
         for record, n in zip(records, sizes.tolist(), strict=True)
     )
+
+
+def _stored(cache: ResultCache, key: bytes, record: Record) -> ResultCache | None:
+    """Keep a record; return the cache, or None if nothing can be kept any more."""
+    try:
+        cache.store(key, record)
+    except OSError as error:
+        warnings.warn(
+            f"cache={str(cache.folder)!r} cannot be written ({error.strerror}); what is computed "
+            "from here on is returned, but kept nowhere",
+            KernchemWarning,
+            stacklevel=4,
+        )
+        return None
+    return cache
 
 
 def _open_cache(folder: str | Path) -> ResultCache:

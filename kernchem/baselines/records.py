@@ -133,8 +133,38 @@ class Record:
             f"the program's charges add up to {self.charges.sum():.3f} where the charge is {charge}"
         )
 
-    def checked(self) -> Record:
-        """Return the record, or a failure if a number of it is not finite.
+    def misfit(self, n_atoms: int) -> str:
+        """Return which array has another shape than a structure of so many atoms has, "" if none.
+
+        Parameters
+        ----------
+        n_atoms : int
+            Atoms of the structure.
+
+        Returns
+        -------
+        str
+            Name of the array, and its shape.
+        """
+        shapes = {
+            "forces": (n_atoms, 3),
+            "charges": (n_atoms,),
+            "dipole": (3,),
+            "bond_orders": (n_atoms, n_atoms),
+        }
+        for name, shape in shapes.items():
+            values = getattr(self, name)
+            if values is not None and np.shape(values) != shape:
+                return f"{name.replace('_', ' ')} of shape {np.shape(values)}, not {shape}"
+        return ""
+
+    def checked(self, n_atoms: int) -> Record:
+        """Return the record, or a failure if a number is not finite or an array has another shape.
+
+        Parameters
+        ----------
+        n_atoms : int
+            Atoms of the structure.
 
         Returns
         -------
@@ -145,6 +175,8 @@ class Record:
             return self
         if not np.isfinite(self.energy):
             return Record.failure(f"the program returned the energy {self.energy}")
+        if misfit := self.misfit(n_atoms):
+            return Record.failure(f"the program returned {misfit}")
         for name in ("forces", "charges", "dipole", "bond_orders"):
             values = getattr(self, name)
             if values is not None and not np.isfinite(values).all():

@@ -173,7 +173,7 @@ def attempt(run: Callable[[Job], Record], job: Job) -> Record:
         file may have been short.
     """
     try:
-        return run(job).checked()
+        return run(job).checked(len(job.numbers))
     except Exception as error:  # noqa: BLE001 - one structure never stops a batch
         return Record.failure(f"{type(error).__name__}: {error}", lasting=False)
 

@@ -9,8 +9,11 @@ from ase.calculators.lj import LennardJones
 from ase.units import kcal, mol
 from sklearn.base import clone
 
-from kernchem.baselines import ASECalculator
+from kernchem.baselines import GFN2, ASECalculator
+from kernchem.baselines.cache import ResultCache, result_keys
+from kernchem.baselines.records import Record
 from kernchem.errors import SettingError
+from kernchem.structures import as_structures
 
 EV = mol / kcal
 
@@ -64,6 +67,34 @@ def test_a_second_attempt_has_a_new_calculator():
     assert Moody.made == 3
 
 
+@pytest.mark.parametrize("quantity", ["charges", "dipole", "forces"])
+def test_arrays_of_another_shape_cost_their_molecule(tmp_path, quantity):
+    class Odd(Calculator):
+        implemented_properties = ("energy", "forces", "charges", "dipole")
+        wrong = True
+
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            n = len(atoms)
+            self.results = {"energy": 1.0, "forces": np.zeros((n, 3)), "charges": np.zeros(n)}
+            self.results["dipole"] = np.zeros(3)
+            if self.wrong and n == 2:
+                self.results[quantity] = np.zeros((n + 2, 3))
+
+    two = [Atoms("H"), Atoms("H2", [[0, 0, 0], [0, 0, 1.0]])]
+    given = {"name": "odd", "forces": True, "n_jobs": 1}
+    result = ASECalculator(Odd, **given).compute(two)
+    assert result.ok.tolist() == [True, False]
+    assert f"the program returned {quantity} of shape (4, 3), not (" in result.reasons[1]
+    # What an earlier version kept in a cache is computed anew.
+    program, Odd.wrong = ASECalculator(Odd, **given, cache=tmp_path), False
+    batch = as_structures(two)
+    keys = result_keys(batch, np.zeros(2, int), np.array([2, 1]), program.identity())
+    poisoned = Record(1.0, forces=np.zeros((3, 3)), charges=np.zeros(3))
+    ResultCache(tmp_path).store(keys[1], poisoned)
+    assert program.compute(two).ok.all()
+
+
 def test_charge_and_multiplicity_are_passed():
     atoms = molecule("O2")
     atoms.info.update(charge=-1, multiplicity=4)
@@ -87,7 +118,11 @@ def test_a_cache_needs_a_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("factory", "name", "message"),
-    [(LennardJones(), None, "factory="), (LennardJones, 3, "name=3")],
+    [
+        (LennardJones(), None, "factory="),
+        (LennardJones, 3, "name=3"),
+        (GFN2, None, r"baseline itself; use GFN2\(\)"),
+    ],
 )
 def test_settings_are_checked(factory, name, message):
     with pytest.raises(SettingError, match=message):

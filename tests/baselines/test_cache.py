@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.emt import EMT
 
+from kernchem.baselines import ASECalculator
 from kernchem.baselines.cache import ResultCache, result_keys
 from kernchem.baselines.records import BONDS, CHARGES, DIPOLE, FORCES, Record, decode, encode
 from kernchem.baselines.states import States
@@ -214,6 +217,22 @@ def test_rubbish_and_removed_files(filled):
     (folder / "1.results").unlink()
     file.unlink()
     assert cache.lookup([key(1)]) == [None]
+
+
+def test_a_file_that_was_removed_is_not_written_to(tmp_path):
+    cache = ResultCache(tmp_path)
+    cache.store(key(1), record(1))
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert cache.lookup([key(1)]) == [None]
+    cache.store(key(1), record(1))
+    assert_same(ResultCache(tmp_path).lookup([key(1)])[0], record(1))
+
+
+@pytest.mark.parametrize("name", ["a\0b", ""])
+def test_names_that_no_folder_can_have(name):
+    with pytest.raises(SettingError, match="cache="):
+        ASECalculator(EMT, name="EMT", cache=name).compute([Atoms("H")])
 
 
 def test_a_file_in_place_of_the_folder(tmp_path):

@@ -62,8 +62,11 @@ def test_repeated_structures():
 
 
 def test_bad_arguments(data):
-    with pytest.raises(LabelError, match="give one for each"):
+    with pytest.raises(LabelError, match="not one number for each"):
         flag_outliers(np.zeros(3), data)
+    for wrong in (["a"] * len(data), [[1.0], [1.0, 2.0]], np.ones(len(data)) * 1j):
+        with pytest.raises(LabelError, match="not one number for each"):
+            flag_outliers(wrong, data)
     with pytest.raises(SettingError, match="threshold=0"):
         flag_outliers(np.zeros(300), data, 0)
 
