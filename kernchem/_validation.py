@@ -45,6 +45,8 @@ def check_labels(y: Any, n_samples: int) -> npt.NDArray[np.float64]:
         labels = np.asarray(y)
         if labels.dtype.kind == "c":
             raise TypeError("they are complex")
+        if np.ma.is_masked(y):
+            raise TypeError("some are masked; leave these samples out")
         labels = labels.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise LabelError(f"Unknown label type: labels must be numbers ({error})") from None

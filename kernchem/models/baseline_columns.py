@@ -139,8 +139,7 @@ class ModelSource(Source):
     def columns(self, structures: Structures, spread: str | None = None) -> Columns:
         """Return predictions."""
         flag = f"return_{spread}"
-        offered = inspect.signature(self.model.predict).parameters
-        wanted = spread is not None and (flag in offered or "predict_params" in offered)
+        wanted = spread is not None and _offers(self.model, flag)
         try:
             found = self.model.predict(structures, **({flag: True} if wanted else {}))
         except NotFittedError:
@@ -156,6 +155,17 @@ class ModelSource(Source):
         if spread == "std":
             return Columns(values, np.square(width).reshape(n, -1))
         return Columns(values, np.asarray(width).reshape(n, n, -1))
+
+
+def _offers(model: Any, flag: str) -> bool:
+    """Return whether predictions take a flag, here or in what those around them pass it on to."""
+    parameters = inspect.signature(model.predict).parameters
+    if flag in parameters:
+        return True
+    steps = getattr(model, "steps", None)
+    inner = steps[-1][1] if steps else getattr(model, "model_", None)
+    passed_on = any(p.kind == inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    return passed_on and hasattr(inner, "predict") and _offers(inner, flag)
 
 
 def beside(parts: list[Columns]) -> Columns:
@@ -215,6 +225,10 @@ def _source_of(item: Any) -> Source:
         return PropertySource(item)
     if isinstance(item, Baseline):
         return ComputedSource(item)
+    if inspect.isclass(item) and issubclass(item, Baseline):
+        raise SettingError(
+            f"baseline={item.__name__} is a class; give an object: {item.__name__}()"
+        )
     if hasattr(item, "predict") and not inspect.isclass(item):
         return ModelSource(item)
     if callable(item):
@@ -247,21 +261,25 @@ def _is_factory(function: Any) -> bool:
 def _checked(values: Any, structures: Structures, what: str, cure: str) -> _Array:
     """Return finite numbers, array (n, n_columns), or raise an error that names a structure."""
     try:
-        columns = np.asarray(values, dtype=np.float64)
+        found = np.asarray(values)
+        if found.dtype.kind not in "biufO":
+            raise TypeError("it holds no real numbers")
+        columns = found.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise PropertyError(f"baseline {what} cannot be used: {error}") from None
-    if columns.ndim not in {1, 2} or len(columns) != len(structures) or not columns[:1].size:
+    if columns.ndim == 1:
+        columns = columns[:, None]
+    if columns.ndim != 2 or len(columns) != len(structures) or not columns.shape[1]:
         raise PropertyError(
-            f"baseline {what} has shape {columns.shape}; it must hold one number per structure "
+            f"baseline {what} has shape {np.shape(values)}; it must hold one number per structure "
             f"and column: ({len(structures)},) or ({len(structures)}, n_columns)"
         )
-    columns = columns.reshape(len(columns), -1)
     bad = np.flatnonzero(~np.isfinite(columns).all(axis=1))
     if len(bad):
         k = int(bad[0])
-        found = columns[k][~np.isfinite(columns[k])][0]
+        odd = columns[k][~np.isfinite(columns[k])][0]
         raise PropertyError(
-            f"structure {k} ({structures[k].formula}): baseline {what} is {found}; {cure} "
+            f"structure {k} ({structures[k].formula}): baseline {what} is {odd}; {cure} "
             f"({len(bad)} structures)"
         )
     return columns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from kernchem._validation import check_labels, is_whole
 from kernchem.baselines import PairPotential
 from kernchem.errors import SettingError
 from kernchem.models.baseline_objective import BaselineTrial, LeaveOneOutObjective
-from kernchem.models.baseline_slopes import distinct_rows
+from kernchem.models.baseline_slopes import distinct_rows, require_slope
 from kernchem.models.kernel_model import KernelModel, require_choice
 from kernchem.structures import as_structures
 
@@ -98,8 +98,8 @@ def choose_parameters(
     Raises
     ------
     SettingError
-        If the model takes no structures, X or y are not those that it was fitted to, or no sample
-        can be left out.
+        If the model takes no structures, was fitted to another number of samples or targets, or no
+        sample can be left out.
     StructureError
         If a baseline has no energy for a structure; names it.
 
@@ -125,15 +125,15 @@ def choose_parameters(
     >>> found.error_after < found.error_before
     True
     """
-    given = [baselines] if isinstance(baselines, PairPotential) else list(baselines)
+    single = isinstance(baselines, PairPotential) or not isinstance(baselines, Iterable)
+    given: list[Any] = [baselines] if single else list(baselines)
     if not given or not all(isinstance(one, PairPotential) for one in given):
         raise SettingError(f"baselines={baselines!r}; give pair potentials such as DampedCoulomb()")
-    if slope not in {"fit", 1}:
-        raise SettingError(f"slope={slope!r}; use 'fit' or 1")
+    require_slope(slope)
     require_choice("criterion", criterion, ("mae", "rmse"))
     if not is_whole(n_starts, 1):
         raise SettingError(f"n_starts={n_starts!r}; use 1, 2, ...")
-    if not (isinstance(model, KernelModel) and model.takes_structures):
+    if not (isinstance(model, KernelModel) and model.one_level and model.takes_structures):
         raise SettingError(f"model={model!r}; give a fitted KRR or GPR that takes structures")
     check_is_fitted(model, "dual_coef_")
     structures = as_structures(X)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,12 +11,19 @@ from kernchem._threads import blas_for
 from kernchem.errors import SettingError
 from kernchem.models.kernel_model import KernelModel
 
-__all__ = ["distinct_rows", "joint_slopes", "shrunken_slopes"]
+__all__ = ["distinct_rows", "joint_slopes", "require_slope", "shrunken_slopes"]
 
 _Array = npt.NDArray[np.float64]
 
 #: How often the variance of what slopes leave, and slopes that it shrinks, are found in turn.
 _ROUNDS = 3
+
+
+def require_slope(slope: Any) -> None:
+    """Raise unless slopes are "fit" or 1."""
+    number = isinstance(slope, int | float | np.integer) and not isinstance(slope, bool)
+    if not (number and slope == 1) and not (isinstance(slope, str) and slope == "fit"):
+        raise SettingError(f"slope={slope!r}; use 'fit' or 1")
 
 
 def shrunken_slopes(columns: _Array, targets: _Array, std: _Array) -> _Array:

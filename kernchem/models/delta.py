@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from kernchem._validation import check_labels, check_weights
-from kernchem.errors import PropertyError, SettingError
+from kernchem.errors import LabelError, PropertyError, SettingError
 from kernchem.models.baseline_columns import (
     ArraySource,
     Columns,
@@ -20,6 +20,7 @@ from kernchem.models.baseline_columns import (
     beside,
     sources_of,
 )
+from kernchem.models.baseline_slopes import require_slope
 from kernchem.models.composition import CompositionSpace
 from kernchem.models.delta_slopes import DeltaTask
 from kernchem.structures import Structures, as_structures
@@ -152,6 +153,7 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             This object.
         """
         self._check_settings()
+        self._forget()
         structures = as_structures(X)
         labels = check_labels(y, len(structures))
         weights = check_weights(sample_weight, len(labels))
@@ -209,6 +211,42 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             others[0] = np.hypot(others[0], np.sqrt(own)) if spread == "std" else others[0] + own
         return (mean + linear, *others)
 
+    def calibrate(self, X: Any, y: Any, baseline: Any = None) -> DeltaLearner:
+        """Keep the errors on labelled molecules that were not in ``fit``, for conformal intervals.
+
+        Parameters
+        ----------
+        X : Structures or sequence of ase.Atoms
+            Molecules, with the baseline if it is a stored property.
+        y : array (n,) or (n, n_targets)
+            Their labels.
+        baseline : array (n,) or (n, n_columns), optional
+            Where the object was made without one.
+
+        Returns
+        -------
+        DeltaLearner
+            This object.
+
+        Raises
+        ------
+        SettingError
+            If the model keeps no such errors.
+        """
+        check_is_fitted(self, "model_")
+        if not hasattr(self.model_, "calibrate"):
+            raise SettingError(
+                f"model={type(self.model_).__name__} keeps no errors; use "
+                "DeltaLearner(GPR(...), baseline)"
+            )
+        structures = as_structures(X)
+        labels = check_labels(y, len(structures))
+        linear = self._linear(structures, self._columns(structures, baseline))
+        if labels.shape != linear.shape:
+            raise LabelError(f"y has shape {labels.shape}; expected {linear.shape} as in fit")
+        self.model_.calibrate(structures, labels - linear)
+        return self
+
     def predict_interval(
         self, X: Any, coverage: float = 0.9, method: str = "calibrated", baseline: Any = None
     ) -> tuple[_Array, _Array]:
@@ -240,7 +278,7 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         Slopes and offsets count as known. A model that fits a composition itself
         (:class:`kernchem.GPR` does) has the uncertainty of the offsets in its error bars. Of a
         baseline with error bars, the part of a normal distribution that lies inside is added in
-        quadrature to both arms of the interval.
+        quadrature to both arms of the interval; not so with "conformal", whose errors hold it.
         """
         check_is_fitted(self, "model_")
         if not hasattr(self.model_, "predict_interval"):
@@ -252,7 +290,7 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         columns = self._columns(structures, baseline, "std")
         linear = self._linear(structures, columns)
         lower, upper = self.model_.predict_interval(structures, coverage, method)
-        if columns.covariances is not None:
+        if columns.covariances is not None and method != "conformal":
             middle = self.model_.predict(structures)
             arm = ndtri(0.5 + 0.5 * coverage) * np.sqrt(self._spread(columns.covariances))
             lower = middle - np.hypot(middle - lower, arm)
@@ -303,6 +341,11 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         spread = covariances @ self._slope**2
         return spread.reshape(*covariances.shape[:-1], *self._target_shape)
 
+    def _forget(self) -> None:
+        """Remove what an earlier fit left, so that nothing of it survives one that fails."""
+        for name in ("model_", "slope_", "offset_", "elements_"):
+            self.__dict__.pop(name, None)
+
     def _keep(self, slope: _Array, offset: _Array, target_shape: tuple[int, ...]) -> None:
         """Keep what ``predict`` needs besides the model and the space of compositions."""
         self._slope, self._offset, self._target_shape = slope, offset, target_shape
@@ -311,8 +354,7 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         self.offset_ = (self._space.vectors @ offset).reshape(-1, *target_shape)
 
     def _check_settings(self) -> None:
-        if not isinstance(self.slope, str | int | float) or self.slope not in {"fit", 1}:
-            raise SettingError(f"slope={self.slope!r}; use 'fit' or 1")
+        require_slope(self.slope)
         if not (hasattr(self.model, "fit") and hasattr(self.model, "predict")):
             raise SettingError(
                 f"model={self.model!r} is no regressor; use e.g. KRR(descriptor=BagOfBonds())"

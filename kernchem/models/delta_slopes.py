@@ -102,7 +102,9 @@ class DeltaTask:
     def run(self) -> None:
         """Fit slopes, offsets and the model."""
         determined = self._ordinary_slopes()
-        if determined and isinstance(self.model, KernelModel) and self.model.takes_structures:
+        model = self.model
+        kernel = isinstance(model, KernelModel) and model.one_level and model.takes_structures
+        if determined and kernel:
             self._learn_jointly()
         self.fitted = self._fit_rest(np.arange(len(self.targets)))
 
@@ -117,10 +119,7 @@ class DeltaTask:
         difference[self.kept] = rest[self.kept] - self.basis[self.kept] @ self.offset
         difference = difference.reshape(self.shape)
         n = len(difference)
-        given = {
-            name: value[rows] if isinstance(value, np.ndarray) and len(value) == n else value
-            for name, value in self.fit_params.items()
-        }
+        given = {name: _some(value, rows, n) for name, value in self.fit_params.items()}
         return clone(self.model).fit(self.structures[rows], difference[rows], **given)
 
     def _linear(self, sources: Any) -> _Array:
@@ -201,3 +200,10 @@ class DeltaTask:
             self.sources[k] = ComputedSource(baseline)
             self.parts[k] = self.sources[k].columns(self.structures).values
             self.slopes[k] = slope[None]
+
+
+def _some(value: Any, rows: _Rows, n: int) -> Any:
+    """Return what belongs to some of n samples, of anything that holds one item for each."""
+    if isinstance(value, str) or not hasattr(value, "__len__") or np.ndim(value) == 0:
+        return value
+    return np.asarray(value)[rows] if len(value) == n else value

@@ -93,6 +93,9 @@ class KernelModel(RegressorMixin, BaseEstimator):
     the hooks below; the steps of a fit are those of :meth:`_fit`, in order.
     """
 
+    #: Whether all labels are of one level, so that ``kernel_`` and ``dual_coef_`` tell the mean.
+    one_level = True
+
     kernel: Any
     descriptor: Any
     composition: bool | Literal["auto"]

@@ -202,7 +202,10 @@ def check_level_labels(y: Any, n_samples: int, names: Any = str) -> _Array:
     if y is None or np.ndim(y) != 2 or np.shape(y)[1] < 2 or len(y) != n_samples:
         return check_labels(y, n_samples).reshape(n_samples, -1)
     try:
-        labels = np.array(y, dtype=np.float64)
+        found = np.ma.filled(y.astype(np.float64), np.nan) if np.ma.isMaskedArray(y) else y
+        if np.asarray(found).dtype.kind == "c":
+            raise TypeError("they are complex")
+        labels = np.array(found, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise LabelError(f"Unknown label type: labels must be numbers ({error})") from None
     bad = np.argwhere(np.isinf(labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from kernchem._threads import blas_for
 from kernchem._validation import check_labels, check_weights, is_positive, is_whole
 from kernchem.elements import formula
-from kernchem.errors import LabelError, SettingError
+from kernchem.errors import KernchemWarning, LabelError, SettingError
 from kernchem.models.gp_search import Settings
 from kernchem.models.kernel_model import KernelModel, require_choice
 from kernchem.models.levels import LevelQueries, Levels, check_level_labels, mean_labels
@@ -63,6 +64,8 @@ class FidelityLevel:
 class LevelsModel(KernelModel):
     """Base class of the model of several levels: settings, input and the steps of a fit."""
 
+    one_level = False
+
     method: Literal["recursive", "joint", "multitask"]
     rho: Any
     alpha: float | Literal["fit"]
@@ -103,7 +106,8 @@ class LevelsModel(KernelModel):
         if self._fits_slopes:
             return [None] * ((n_levels or 1) - 1)
         try:
-            given = np.asarray(self.rho, dtype=np.float64)
+            found = np.asarray(self.rho)
+            given = found.astype(np.float64) if found.dtype.kind in "iuf" else np.array(np.nan)
         except (TypeError, ValueError):
             given = np.array(np.nan)
         if given.ndim > 1 or not (np.abs(given) < _LARGEST_SLOPE).all():
@@ -132,7 +136,7 @@ class LevelsModel(KernelModel):
             samples = as_structures(X)
         else:
             samples = validate_data(self, X, dtype=np.float64, copy=True)
-        y = None if y is None else np.asarray(y)
+        y = None if y is None else np.asanyarray(y)
         if y is not None and y.ndim == 2 and y.shape[1] == 1:
             # Warns, as scikit-learn does, that one level needs no column of its own.
             y = column_or_1d(y, warn=True)
@@ -193,9 +197,13 @@ class LevelsModel(KernelModel):
         )
         start, trials = chosen_steps(data, self._initial_kernel, settings, slopes, self.amplitude)
         self.trials_ = trials
+        fixed = [step.rho for step in start.steps[1:]]
+        for t, (given, slope) in enumerate(zip(slopes, fixed, strict=True), 1):
+            if given is None and slope is not None:
+                self._tell_undetermined(data, t)
         if self.method == "recursive" or data.n_levels == 1:
             return start
-        structure: Autoregressive | Coregional = Autoregressive(slopes)
+        structure: Autoregressive | Coregional = Autoregressive(fixed)
         if self.method == "multitask":
             structure = Coregional(data.n_levels, min(self.rank, data.n_levels))
         widths = self.optimizer == "lml"
@@ -209,6 +217,22 @@ class LevelsModel(KernelModel):
         known = np.isfinite(scores)
         factor = float(np.mean(scores[known])) if known.any() else 1.0
         return JointProcess(data, found.settings.scaled(max(factor, float(np.finfo(float).tiny))))
+
+    def _tell_undetermined(self, data: Levels, t: int) -> None:
+        """Warn that the slope of a level is not fitted, or raise where there are no slopes."""
+        n, p = data.levels[t].basis.shape
+        found = f"the {n} labels of level {t} do not determine"
+        if self.method == "multitask":
+            raise LabelError(
+                f"{found} how it covaries with level {t - 1} beside {p} elements; give more "
+                "labels, or use method='recursive' or 'joint'"
+            )
+        warnings.warn(
+            f"{found} a slope on level {t - 1} beside {p} elements; it is set to 1. Give more "
+            "labels, or rho=",
+            KernchemWarning,
+            stacklevel=5,
+        )
 
     def _keep_levels(
         self,
@@ -298,7 +322,10 @@ class LevelsModel(KernelModel):
             If no sample has a label of the top level.
         """
         check_is_fitted(self, "levels_")
-        labels = np.asarray(y, dtype=np.float64)
+        labels = np.asarray(y)
+        if labels.dtype.kind not in "biuf":
+            check_labels(y, len(labels) if labels.ndim else 1)
+        labels = labels.astype(np.float64)
         top = labels[:, -1] if labels.ndim == 2 else labels
         there = np.flatnonzero(~np.isnan(top))
         if len(there) == 0:

@@ -9,7 +9,6 @@ element counts: it is found with them in closed form, in every fold too.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernchem.errors import KernchemWarning
 from kernchem.kernels.declarations import indefinite_cause
 from kernchem.models.gp_search import Settings, choose
 from kernchem.models.kernel_model import settled
@@ -111,12 +109,6 @@ def _slope(data: Levels, t: int, lower: _Array, rho: float | None) -> float | No
         rest = lower - q @ (q.T @ lower)
     if n >= p + 3 and np.linalg.norm(rest) > _RANK * max(float(np.linalg.norm(lower)), 1e-300):
         return None
-    warnings.warn(
-        f"the {n} labels of level {t} do not determine a slope on level {t - 1} beside {p} "
-        "elements; it is set to 1. Give more labels, or rho=",
-        KernchemWarning,
-        stacklevel=5,
-    )
     return 1.0
 
 

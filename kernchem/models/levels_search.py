@@ -308,9 +308,13 @@ def _some(data: Levels) -> Levels:
     # At most half of them are of the top, so that the others have a say.
     top = order[highest[order] == data.n_levels - 1][: _ROWS // (2 * data.n_levels)]
     others = order[highest[order] < data.n_levels - 1]
+    # Each of them has a share of its own before the rest goes to the highest.
+    share = _ROWS // (4 * data.n_levels)
+    least = [level.rows[np.argsort(place[level.rows])][:share] for level in data.levels[:-1]]
+    top = np.unique(np.concatenate([top, *least]))
+    others = others[~np.isin(others, top)]
     room = _ROWS - int(counts[top].sum())
-    chosen = np.concatenate([top, others[np.cumsum(counts[others]) <= room]])
-    chosen = np.sort(chosen)
+    chosen = np.sort(np.concatenate([top, others[np.cumsum(counts[others]) <= room]]))
     inside = np.full(len(data), -1)
     inside[chosen] = np.arange(len(chosen))
     levels = []

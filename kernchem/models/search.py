@@ -220,7 +220,7 @@ class LeaveOneOutSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
     def _checked_alphas(self) -> _Array:
         """Return the regularisers; raise if a setting cannot be used."""
-        if not isinstance(self.estimator, KernelModel):
+        if not (isinstance(self.estimator, KernelModel) and self.estimator.one_level):
             raise SettingError(
                 f"estimator={self.estimator!r} is no KRR or GPR; other steps of a pipeline go "
                 "before the search, and a DeltaLearner around it"

@@ -79,7 +79,7 @@ def fitted_model(kernel: Any) -> KernelModel | None:
     model = kernel
     while hasattr(model, "model_"):
         model = model.model_
-    if not isinstance(model, KernelModel):
+    if not isinstance(model, KernelModel) or not model.one_level:
         return None
     if not hasattr(model, "dual_coef_"):
         raise SettingError(f"{type(model).__name__} is not fitted; fit it, or give its kernel")
@@ -192,7 +192,8 @@ def _unfitted_model(kernel: Any) -> Any:
     inner = kernel
     while isinstance(inner, DeltaLearner):
         inner = inner.model
-    unfitted = isinstance(inner, KernelModel) and not hasattr(inner, "dual_coef_")
+    unfitted = isinstance(inner, KernelModel) and inner.one_level
+    unfitted = unfitted and not hasattr(inner, "dual_coef_")
     return inner if unfitted and not hasattr(kernel, "model_") else None
 
 

@@ -7,15 +7,27 @@ from delta_oracle import element_counts, kernel_slopes
 from effort import size
 from numpy.testing import assert_allclose
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
+from kernchem import baselines
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import BagOfBonds, CoulombMatrix
-from kernchem.errors import KernchemWarning, PropertyError, SettingError
+from kernchem.errors import KernchemWarning, LabelError, PropertyError, SettingError
 from kernchem.kernels import Laplacian
-from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner, delta_slopes
+from kernchem.models import (
+    GPR,
+    KRR,
+    CompositionBaseline,
+    DeltaLearner,
+    LeaveOneOutSearch,
+    MultiFidelityGPR,
+    choose_parameters,
+    delta_slopes,
+)
+from kernchem.sampling import BatchSelector
 from kernchem.structures import Structures
 
 GFN2 = "gfn2_atomization_energy"
@@ -251,6 +263,74 @@ def test_slope_follows_the_unit_of_the_baseline(small, krr, unit):
     assert_allclose(unit * model.slope_, expected.slope_, rtol=1e-8)
 
 
+def test_nothing_of_a_fit_survives_one_that_fails(small, krr):
+    y = small["atomization_energy"]
+    model = DeltaLearner(krr, GFN2).fit(small[:30], y[:30])
+    with pytest.raises(SettingError, match="alpha"):
+        model.set_params(model__alpha=-1.0).fit(small[30:60], y[30:60])
+    with pytest.raises(NotFittedError):
+        model.predict(small)
+    assert not hasattr(model, "slope_")
+
+
+def test_arguments_of_the_model_may_be_lists(small, monkeypatch):
+    monkeypatch.setattr(delta_slopes, "_PILOT_ROWS", 20)
+    y, groups = small["atomization_energy"], np.arange(len(small)) // 3
+    process = GPR(Laplacian(500.0), descriptor=CoulombMatrix(), optimizer=None)
+    found = [
+        DeltaLearner(process, GFN2).fit(small, y, groups=given, noise=noise)
+        for given, noise in (
+            (groups, np.full(len(small), 0.1)),
+            ([f"{k:03}" for k in groups], [0.1] * len(small)),
+            (groups, np.array(0.1)),
+        )
+    ]
+    for other in found[1:]:
+        assert_allclose(other.predict(small), found[0].predict(small), rtol=1e-12)
+
+
+def test_a_model_of_several_levels_learns_the_rest(small):
+    levels = MultiFidelityGPR(Laplacian(500.0), descriptor=CoulombMatrix(), optimizer=None)
+    y = small["atomization_energy"]
+    model = DeltaLearner(levels, GFN2).fit(small[:40], y[:40])
+    ordinary = LinearRegression(fit_intercept=False)
+    ordinary.fit(np.column_stack([element_counts(small[:40]), small[GFN2][:40]]), y[:40])
+    assert_allclose(model.slope_, ordinary.coef_[-1:], rtol=1e-6)
+    with pytest.raises(SettingError, match="fitted KRR or GPR"):
+        choose_parameters(
+            baselines.DampedCoulomb(), small[:40], y[:40], levels.fit(small[:40], y[:40])
+        )
+    with pytest.raises(SettingError, match="no KRR or GPR"):
+        LeaveOneOutSearch(levels).fit(small[:40], y[:40])
+    with pytest.raises(SettingError, match="is no kernel"):
+        BatchSelector(kernel=levels.fit(small[:40], y[:40])).fit(small)
+
+
+def test_empty_batches(small, krr):
+    y = small["atomization_energy"]
+    for baseline in (GFN2, [GFN2, "dipole_gfn2"], lambda s: s[GFN2]):
+        model = DeltaLearner(krr, baseline).fit(small[:50], y[:50])
+        assert model.predict(small[:0]).shape == (0,)
+
+
+def test_conformal_intervals(small):
+    y = small["atomization_energy"]
+    train, known, test = small[:30], small[30:50], small[50:60]
+    process = GPR(Laplacian(500.0), descriptor=CoulombMatrix(), calibration=None)
+    model = DeltaLearner(process, GFN2).fit(train, y[:30]).calibrate(known, y[30:50])
+    mean, std = model.predict(known, return_std=True)
+    # The k-th smallest of n scores, k = 0.8 (n + 1).
+    bound = np.sort(np.abs(y[30:50] - mean) / std)[int(np.ceil(0.8 * 21)) - 1]
+    lower, upper = model.predict_interval(test, coverage=0.8, method="conformal")
+    mean, std = model.predict(test, return_std=True)
+    assert_allclose(upper - mean, bound * std, rtol=1e-9)
+    assert_allclose(mean - lower, bound * std, rtol=1e-9)
+    with pytest.raises(LabelError, match="shape"):
+        model.calibrate(known, np.ones((20, 2)))
+    with pytest.raises(SettingError, match="keeps no errors"):
+        DeltaLearner(CompositionBaseline(), GFN2).fit(train, y[:30]).calibrate(known, y[30:50])
+
+
 def test_the_model_that_was_passed_is_not_fitted(small, krr):
     model = DeltaLearner(krr, GFN2).fit(small, small["atomization_energy"])
     assert model.model_ is not krr
@@ -278,6 +358,9 @@ def test_weights_hold_for_offsets_and_slope_too(small):
         ({"baseline": 3.0}, "baseline=float 3.0"),
         ({"baseline": [GFN2, np.ones(3)]}, "array is passed to fit"),
         ({"slope": [1]}, "slope=\\[1\\]"),
+        ({"slope": True}, "slope=True"),
+        ({"slope": 2}, "slope=2"),
+        ({"baseline": baselines.GFN2}, r"an object: GFN2\(\)"),
         ({"model": None}, "no regressor"),
     ],
 )

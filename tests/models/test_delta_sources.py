@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.pipeline import make_pipeline
 
 import kernchem
 from kernchem.baselines import ZBL, Baseline, BaselineResult, DampedCoulomb, YukawaCore
@@ -241,6 +242,39 @@ def test_uncertainty_of_a_baseline_is_added(small):
     lower, upper = model.predict_interval(test, coverage=0.5, method="gaussian")
     assert_allclose(upper - mean, norm.ppf(0.75) * std, rtol=1e-9)
     assert_allclose(mean - lower, norm.ppf(0.75) * std, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["pipeline", "frozen", "nested"])
+def test_uncertainty_of_what_is_inside_a_baseline(small, kind):
+    y, train, test = small["atomization_energy"], small[:40], small[40:45]
+    plain = GPR(Laplacian(500.0), optimizer=None, alpha=1e-3, calibration=None)
+    low = {
+        "pipeline": make_pipeline(CoulombMatrix(size=23), plain),
+        "frozen": process(),
+        "nested": DeltaLearner(process(), "gap"),
+    }[kind].fit(small[:30], small[GFN2][:30])
+    base = low.predict(test, return_std=True)[1]
+    model = DeltaLearner(process(), FrozenEstimator(low) if kind == "frozen" else low)
+    model = model.fit(train, y[:40])
+    alone = DeltaLearner(process(), low.predict).fit(train, y[:40])
+    own, std = (m.predict(test, return_std=True)[1] for m in (alone, model))
+    assert_allclose(std**2, own**2 + model.slope_[0] ** 2 * base**2, rtol=1e-9)
+
+
+def test_a_baseline_without_uncertainty_adds_none(small, krr):
+    inner = DeltaLearner(krr, "gap").fit(small[:30], small[GFN2][:30])
+    y, test = small["atomization_energy"], small[40:45]
+    found = [
+        DeltaLearner(process(), low).fit(small[:40], y[:40]).predict(test, return_std=True)
+        for low in (inner, inner.predict)
+    ]
+    assert_allclose(found[0], found[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("values", [["1.5"] * 40, np.ones(40) * 1j])
+def test_numbers_that_are_none_are_refused(small, krr, values):
+    with pytest.raises(PropertyError, match="no real numbers"):
+        DeltaLearner(krr).fit(small[:40], small[GFN2][:40], baseline=values)
 
 
 def test_uncertainty_for_several_targets(small):

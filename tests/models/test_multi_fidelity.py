@@ -24,7 +24,7 @@ from kernchem.errors import (
     UnknownElementError,
 )
 from kernchem.kernels import Gaussian, Laplacian
-from kernchem.models import Term
+from kernchem.models import Term, levels_search
 from kernchem.models.levels_recursive import RecursiveProcess
 
 METHODS = ["recursive", "joint", "multitask"]
@@ -396,6 +396,8 @@ def test_levels_know_their_elements(small):
         ({"n_restarts": -1}, "n_restarts"),
         ({"rho": "free"}, "rho"),
         ({"rho": np.nan}, "rho"),
+        ({"rho": "1.5"}, "rho"),
+        ({"rho": True}, "rho"),
         ({"rho": 1.0, "method": "multitask"}, "no slopes"),
         ({"kernel": "precomputed"}, "precomputed"),
         ({"composition": True}, "structures"),
@@ -417,3 +419,40 @@ def test_too_few_labels_for_a_slope(nested):
     assert_array_equal(model.rho_, [1.0])
     same = clone(model).set_params(rho=1).fit(X, y)
     assert_allclose(model.predict(new), same.predict(new))
+    joint = clone(model).set_params(method="joint")
+    with pytest.warns(KernchemWarning, match="it is set to 1"):
+        joint.fit(X, y)
+    assert_allclose(joint.rho_, [1.0], rtol=1e-12)
+    with pytest.raises(LabelError, match=r"2 labels of level 1 .* how it covaries"):
+        clone(model).set_params(method="multitask").fit(X, y)
+
+
+def test_masked_labels_are_missing(nested):
+    X, y, new = nested
+    missing = np.isnan(y)
+    model = MultiFidelityGPR("laplacian", alpha=1e-6, optimizer=None)
+    masked = np.ma.array(np.where(missing, 7.0, y), mask=missing)
+    found = clone(model).fit(X, masked)
+    assert_array_equal(found.predict(new), model.fit(X, y).predict(new))
+    with pytest.raises(LabelError, match="masked"):
+        clone(model).fit(X, masked[:, 1])
+    with pytest.raises(LabelError, match="complex"):
+        clone(model).fit(X, y + 0j)
+    with pytest.raises(LabelError, match="numbers"):
+        model.score(X, [["a", "b", "c"]] * len(X))
+    with pytest.raises(LabelError, match="y is None"):
+        model.score(X, None)
+
+
+def test_a_search_on_some_labels_knows_every_level(rng, monkeypatch):
+    monkeypatch.setattr(levels_search, "_ROWS", 60)
+    X = np.sort(rng.uniform(0, 20, (120, 1)), axis=0)
+    y = np.full((120, 3), np.nan)
+    # No label of the lowest level is one of the others, of which there are more than enough.
+    lowest, rest = np.arange(0, 120, 6), np.setdiff1d(np.arange(120), np.arange(0, 120, 6))
+    wave = np.sin(X[:, 0])
+    y[lowest, 0] = wave[lowest]
+    y[rest, 1] = 1.5 * wave[rest]
+    y[rest[::5], 2] = 3.0 * wave[rest[::5]]
+    model = MultiFidelityGPR(Gaussian(1.5), method="joint", optimizer=None, alpha=1e-6)
+    assert_allclose(model.fit(X, y).rho_, [1.5, 2.0], rtol=0.02)
