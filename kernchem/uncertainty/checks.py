@@ -104,8 +104,8 @@ def check_coverage(coverage: Any, name: str = "coverage") -> float:
 def _real(values: Any, name: str) -> _Array:
     try:
         array = np.asarray(values)
-        if array.dtype.kind == "c":
-            raise TypeError("complex")
+        if array.dtype.kind not in "biufO" or np.ma.is_masked(values):
+            raise TypeError("neither texts nor dates, complex or masked numbers")
         return array.astype(np.float64, copy=False)
     except (TypeError, ValueError):
         raise SettingError(

@@ -181,7 +181,8 @@ def jackknife_plus(
     Notes
     -----
     O(m n) time, and memory for a panel. The guarantee is a coverage of 2 coverage - 1 whatever the
-    data and the model; what is seen is ``coverage``. Below a coverage of 0.5 the lower end may lie
+    data and the model, if each model was made without its sample, hyperparameters included; what is
+    seen is ``coverage``. Below a coverage of 0.5 the lower end may lie
     above the upper one.
 
     References
@@ -236,8 +237,8 @@ def cv_plus(
 
     Notes
     -----
-    O(m n) time, and memory for a panel. As :func:`jackknife_plus` in everything else; with few
-    folds intervals are wider, since the models have seen less.
+    O(m n) time, and memory for a panel. The guarantee is that of :func:`jackknife_plus` less
+    the square root of 2 / n. With few folds intervals are wider, since the models have seen less.
 
     References
     ----------

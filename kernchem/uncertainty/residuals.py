@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from kernchem.errors import SettingError
 from kernchem.uncertainty._axes import (
     COLOUR,
     DRAWN_AS_POINTS,
@@ -142,8 +143,14 @@ class ResidualsDisplay:
         Display
             The display, drawn.
         """
-        y = check_vector(y, "y")
-        predictions = y - np.asarray(estimator.loo_residuals_)
+        left_out = np.asarray(estimator.loo_residuals_)
+        if left_out.ndim != 1:
+            raise SettingError(
+                f"loo_residuals_ has shape {left_out.shape}; draw each column of it by "
+                "from_predictions(y[:, t], y[:, t] - model.loo_residuals_[:, t])"
+            )
+        y = check_vector(y, "y", len(left_out))
+        predictions = y - left_out
         known = np.isfinite(predictions)
         return cls(y[known], predictions[known], unit=unit).plot(ax)
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from kernchem.errors import SettingError
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
+from kernchem.uncertainty.checks import check_matrix, check_vector
 
 __all__ = ["ScaleModel"]
 
@@ -137,19 +137,11 @@ class ScaleModel:
         SettingError
             If shapes differ or a number is not finite.
         """
+        residuals = check_vector(residuals, "residuals")
         n = len(residuals)
-        h = np.zeros((n, 0)) if linear is None else linear
-        for name, values, shape in (
-            ("residuals", residuals, (n,)),
-            ("log_std", log_std, (n,)),
-            ("K", K, (n, n)),
-            ("linear", h, (n, h.shape[-1])),
-        ):
-            if values.shape != shape or not np.isfinite(values).all():
-                raise SettingError(
-                    f"{name} has the shape {values.shape}; finite numbers of shape {shape} are "
-                    "needed"
-                )
+        log_std = check_vector(log_std, "log_std", n)
+        K = check_matrix(K, "K", (n, n))
+        h = np.zeros((n, 0)) if linear is None else check_matrix(linear, "linear", (n, None))
         sizes = np.abs(residuals)
         self.strength_, self.dual_ = np.inf, np.zeros(n)
         self.coef_ = np.concatenate([[0.0, 1.0], np.zeros(h.shape[1])])

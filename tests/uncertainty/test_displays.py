@@ -165,6 +165,12 @@ def test_residuals_from_leave_one_out(rng):
     shown = unc.ResidualsDisplay.from_loo(SimpleNamespace(loo_residuals_=residuals), y)
     assert_array_equal(shown.y, np.delete(y, 3))
     assert_allclose(shown.y - shown.mean, np.delete(residuals, 3))
+    for wrong in (y[:24], np.zeros((25, 2))):
+        with pytest.raises(SettingError, match="y has shape"):
+            unc.ResidualsDisplay.from_loo(SimpleNamespace(loo_residuals_=residuals), wrong)
+    several = SimpleNamespace(loo_residuals_=np.zeros((25, 2)))
+    with pytest.raises(SettingError, match="each column"):
+        unc.ResidualsDisplay.from_loo(several, y)
 
 
 @pytest.mark.parametrize("display", ALL)

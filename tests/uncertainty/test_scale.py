@@ -233,11 +233,11 @@ def test_zeros_do_no_harm(n):
 
 def test_wrong_arguments_are_refused():
     K, _, given, _, errors = noise(30, 0, amplitude=0.0)
-    with pytest.raises(SettingError, match="K has the shape"):
+    with pytest.raises(SettingError, match="K has shape"):
         ScaleModel().fit(K[:, :29], given, errors)
-    with pytest.raises(SettingError, match="log_std has the shape"):
+    with pytest.raises(SettingError, match="log_std has shape"):
         ScaleModel().fit(K, given[:29], errors)
-    with pytest.raises(SettingError, match=r"residuals .* finite"):
+    with pytest.raises(SettingError, match=r"residuals\[2\] is nan"):
         ScaleModel().fit(K, given, np.where(np.arange(30) == 2, np.nan, errors))
 
 
