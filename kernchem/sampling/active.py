@@ -59,7 +59,7 @@ class ActiveLearner(BaseEstimator):
         Picks per round.
     initial : int or None, default None
         Labels before the first model; they are chosen by the selector without labels. None is
-        ``batch_size``.
+        ``batch_size``. Where the campaign ends before, there is a model of those that are there.
     stop : StopRule, int, sequence of them or None, default None
         When to end; a number is a budget of labels, one of several rules suffices, None labels the
         whole pool. May differ from call to call.
@@ -107,7 +107,8 @@ class ActiveLearner(BaseEstimator):
     Without an oracle, ``run`` writes the picks of a round to ``questions.xyz`` and returns. Put
     their labels into ``answers.xyz`` (extended XYZ with ``pool_index`` and ``target``) or
     ``answers.csv`` (these two columns; ``failed`` may hold a reason) in the folder, any name that
-    begins with ``answers`` will do, and call ``run`` again.
+    begins with ``answers`` will do, and call ``run`` again. An answer that was changed in its file
+    takes the place of the old one, with a warning.
 
     The folder also gets ``history.csv``, ``history.png`` and ``labelled.xyz``.
 
@@ -205,8 +206,8 @@ class ActiveLearner(BaseEstimator):
             "model": describe(self.model),
             "oracle": identity,
             "selector": describe(selector),
-            "batch_size": self.batch_size,
-            "initial": self.initial,
+            "batch_size": int(self.batch_size),
+            "initial": None if self.initial is None else int(self.initial),
             "target": self.target,
             "pool": _digest(batch),
             "labels": describe(known),
@@ -286,7 +287,8 @@ class ActiveLearner(BaseEstimator):
 
 def _known(labels: Any, n_pool: int) -> _Array:
     try:
-        found = np.asarray(labels, dtype=np.float64)
+        found = np.asarray(labels)
+        found = found.astype(np.float64) if found.dtype.kind in "iufO" else np.zeros(0)
     except (TypeError, ValueError):
         found = np.zeros(0)
     if found.shape != (n_pool,) or np.isinf(found).any():

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_array
 
-from kernchem._validation import is_whole
+from kernchem._validation import is_positive, is_whole
 from kernchem.errors import KernchemWarning, SettingError
 from kernchem.models import GPR
 from kernchem.sampling.adversarial_landscape import Landscape, require_smooth
@@ -101,7 +101,7 @@ class AdversarialSampler:
             ("max_displacement", max_displacement, 0.0),
             ("min_distance", min_distance, _CONTACT),
         ):
-            if not (isinstance(value, int | float | np.number) and least < value < np.inf):
+            if not is_positive(value) or value <= least:
                 raise SettingError(f"{name}={value!r}; use a number above {least}")
         if not is_whole(n_starts, 1):
             raise SettingError(f"n_starts={n_starts!r}; use 1, 2, 3, ...")

@@ -100,15 +100,19 @@ def gather(
     descriptor: Any,
     composition: Any,
     noise: float | None,
+    training: bool = True,
 ) -> Gathered:
-    """Return all rows; ``targets`` and ``labelled`` are further samples or None."""
+    """Return all rows; ``targets`` and ``labelled`` are further samples or None.
+
+    ``training`` tells whether the training set of a fitted model is labelled where nothing else is.
+    """
     unfitted, free = _unfitted_model(kernel), kernel is None or isinstance(kernel, str)
     if unfitted is not None:
         kernel, free = unfitted.kernel, unfitted.optimizer is not None
         descriptor, composition = unfitted.descriptor, unfitted.composition
     model = fitted_model(kernel)
     if model is not None:
-        return _of_model(model, pool, targets, labelled, noise)
+        return _of_model(model, pool, targets, labelled, noise, training and labelled is None)
     settings = KRR(kernel, descriptor=descriptor, composition=composition)
     settings._check_settings()
     relative = _NOISE if noise is None else noise
@@ -145,11 +149,11 @@ def gather(
 
 
 def _of_model(
-    model: KernelModel, pool: Any, targets: Any, labelled: Any, noise: float | None
+    model: KernelModel, pool: Any, targets: Any, labelled: Any, noise: float | None, own: bool
 ) -> Gathered:
-    """Return rows in the kernel of a fitted model, with its training set if no other is given."""
-    own = labelled is None
+    """Return rows in the kernel of a fitted model, with its training set if that is labelled."""
     if not own and model.takes_structures:
+        # There may be elements that the model has not seen.
         terms = model._terms
         fresh = clone(model.descriptor) if terms is None else joined(terms)[0]
         batch, sizes = _structures(pool, targets, labelled)

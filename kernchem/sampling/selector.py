@@ -211,10 +211,10 @@ class BatchSelector(BaseEstimator):
             descriptor=self.descriptor,
             composition=self.composition,
             noise=self.noise,
+            training=labelled is None,
         )
         n_pool, n_targets, n_more = given.sizes
         n_rows = n_pool + n_targets
-        # A model's own training set is not there where rows of the pool are named.
         own = n_rows + np.arange(n_more)
         rows = own
         levels = given.noise if given.labelled_noise is None else given.labelled_noise

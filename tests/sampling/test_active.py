@@ -16,8 +16,9 @@ from effort import size
 from sklearn.dummy import DummyRegressor
 
 from kernchem.datasets import load_qm_small
-from kernchem.descriptors import CoulombMatrix
+from kernchem.descriptors import BagOfBonds, CoulombMatrix
 from kernchem.errors import (
+    FileFormatError,
     KernchemWarning,
     LabelError,
     OracleError,
@@ -243,6 +244,52 @@ def test_the_user_is_asked(tmp_path):
     assert not (tmp_path / "questions.xyz").exists()
 
 
+def answer(path, rows, values):
+    lines = [f"{k},{float(value)!r}," for k, value in zip(rows, values, strict=True)]
+    path.write_text("\n".join(["pool_index,energy,failed", *lines]))
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be left out")
+def test_answers_can_be_corrected(tmp_path):
+    data, labels, table = pool(30), pool(30)[TARGET], tmp_path / "answers.csv"
+    learner = campaign(tmp_path, stop=18)
+    learner.oracle = None
+    first = learner.run(data).waiting_
+    answer(table, first, np.where(first == first[2], 7.0, labels[first]))
+    second = learner.run(data).waiting_
+    answer(table, first, labels[first])
+    told = rf"structure {first[2]} .* was 7\.0 and is now {labels[first[2]]}"
+    with pytest.warns(KernchemWarning, match=told):
+        learner.run(data)
+    assert learner.waiting_.tolist() == second.tolist()
+    expected = model().fit(data[first], labels[first])
+    np.testing.assert_allclose(learner.model_.predict(data), expected.predict(data), rtol=1e-9)
+    assert learner.run(data).labels_[first[2]] == labels[first[2]]
+    answer(tmp_path / "answers_2.csv", first[:1], [3.0])
+    with pytest.raises(FileFormatError, match=r"answers_2\.csv and .*answers\.csv have different"):
+        learner.run(data)
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be left out")
+def test_a_failure_can_be_mended_by_an_answer(tmp_path):
+    data, labels, table = pool(30), pool(30)[TARGET], tmp_path / "answers.csv"
+    learner = campaign(tmp_path, stop=18)
+    learner.oracle = None
+    first = learner.run(data).waiting_
+    answer(table, first[1:], labels[first[1:]])
+    table.write_text(f"{table.read_text()}\n{first[0]},,no convergence")
+    second = learner.run(data).waiting_
+    assert learner.failed_ == {first[0]: "no convergence"}
+    answer(table, first, labels[first])
+    with pytest.warns(KernchemWarning, match="was no convergence and is now"):
+        learner.run(data)
+    assert not learner.failed_
+    assert sorted(learner.selected_) == sorted(first)
+    assert learner.waiting_.tolist() == second.tolist()
+    # What was paid for is the same.
+    assert learner.history_[-1]["cost"] == 6.0
+
+
 @pytest.mark.parametrize("kind", ["krr", "delta", "terms"])
 def test_other_models(tmp_path, kind):
     data = pool()
@@ -312,6 +359,52 @@ def test_the_end_of_what_tells_anything_new(tmp_path):
     assert learner.stopped_.startswith("the other 24 structures are copies of those")
 
 
+def rare():
+    """Molecules of H, C, N and O, and two of H and C with fluorine, which come last."""
+    data = load_qm_small()
+    heavy = np.array([9 in one.numbers for one in data])
+    return data[np.concatenate([np.flatnonzero(~heavy)[:40], np.flatnonzero(heavy)[:2]])]
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be left out")
+@pytest.mark.parametrize("kind", ["gpr", "krr", "delta", "terms"])
+@pytest.mark.parametrize("strategy", ["isd", "random"])
+def test_a_rare_element_ends_no_campaign(tmp_path, kind, strategy):
+    data = rare()
+    made = {
+        "gpr": lambda: GPR(descriptor=BagOfBonds()),
+        "krr": lambda: KRR(descriptor=BagOfBonds()),
+        "delta": lambda: DeltaLearner(GPR(descriptor=BagOfBonds()), "gfn2_atomization_energy"),
+        "terms": lambda: GPR(_terms()),
+    }[kind]()
+    learner = ActiveLearner(
+        made, TARGET, folder=tmp_path, batch_size=10, stop=36, selector=strategy
+    )
+    # The first labels are there and hold no fluorine.
+    labels = np.where(np.arange(42) < 12, data[TARGET], np.nan)
+    learner.run(data, labels)
+    assert len(learner.selected_) == 36
+    assert learner.model_ is not None
+    assert {40, 41} & set(learner.selected_)
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be left out")
+def test_the_whole_pool_makes_a_model_of_any_size(tmp_path):
+    data = pool(12)
+    learner = campaign(tmp_path, initial=50, stop=None).run(data)
+    assert len(learner.selected_) == 12
+    expected = model().fit(data[learner.selected_], data[TARGET][learner.selected_])
+    np.testing.assert_allclose(learner.model_.predict(data), expected.predict(data), rtol=1e-9)
+    assert [(row["labels"], row["refit"]) for row in learner.history_] == [
+        (0, None),
+        (12, "chosen"),
+    ]
+    small = campaign(tmp_path / "few", initial=50, stop=8).run(data)
+    assert small.model_ is not None
+    more = campaign(tmp_path / "few", initial=50, stop=None).run(data)
+    assert more.selected_.tolist() == learner.selected_.tolist()
+
+
 def test_the_whole_pool(tmp_path):
     learner = campaign(tmp_path, failing=(3,), stop=None).run(pool(12))
     assert learner.stopped_ == "the whole pool is labelled or failed"
@@ -345,7 +438,7 @@ def test_wrong_calls_leave_the_folder_free(tmp_path):
 def test_wrong_folders_and_seeds(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    for folder in (file, None):
+    for folder in (file, file / "inside", None):
         with pytest.raises(SettingError, match="folder"):
             ActiveLearner(model(), TARGET, folder=folder).run(pool(10))
     for target in ("failed", "pool_index", "charge"):
@@ -366,10 +459,10 @@ def test_errors(tmp_path):
             campaign(tmp_path, **wrong).run(data)
     with pytest.raises(SettingError, match="no kernel to select in"):
         ActiveLearner(DummyRegressor(), TARGET, folder=tmp_path).run(data)
-    for labels in ([1.0], ["a"] * 80, [np.inf] * 80):
+    for labels in ([1.0], ["a"] * 80, ["1.5"] * 80, [True] * 80, [np.inf] * 80):
         with pytest.raises(SettingError, match="one number for each of the 80"):
             campaign(tmp_path).run(data, labels)
-    campaign(tmp_path, stop=18).run(data)
+    campaign(tmp_path, stop=18, batch_size=np.int64(6)).run(data)
     with pytest.raises(ResumeError, match="batch_size was 6 and is now 7"):
         campaign(tmp_path, batch_size=7).run(data)
     for other in ({"initial": 9}, {"selector": "fps"}, {"target": "e"}):

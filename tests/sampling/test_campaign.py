@@ -1,5 +1,8 @@
 """Stop rules by hand, the journal under cuts, answers from files, and models that follow labels."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
@@ -93,6 +96,10 @@ def test_journal_cut_at_every_byte(tmp_path):
     journal.write_bytes(content[:12] + b"X" + content[13:])
     with pytest.raises(ResumeError, match="line 1 is damaged"):
         Journal(tmp_path, {"a": 1})
+    # A line with an end was written as a whole, so that what it tells is not lost.
+    journal.write_bytes(content[:-3] + b"X" + content[-2:])
+    with pytest.raises(ResumeError, match="line 2 is damaged"):
+        Journal(tmp_path, {"a": 1})
 
 
 def test_another_campaign_and_another_process(tmp_path):
@@ -117,7 +124,9 @@ def test_answers_of_oracles():
     ask, _ = make_oracle(fails)
     assert ask(pool[:1]).reason == "ArithmeticError: no convergence"
     assert make_oracle(lambda _: np.nan)[0](pool[:1]).reason == "the label is nan"
-    assert "not one number" in make_oracle(lambda _: [1.0, 2.0])[0](pool[:1]).reason
+    for wrong in ([1.0, 2.0], True, "1.5", None):
+        told = make_oracle(lambda _, wrong=wrong: wrong)[0](pool[:1]).reason
+        assert "not one number" in told
     stored, _ = make_oracle("atomization_energy")
     assert stored(pool[1:2]) == (pool["atomization_energy"][1], "")
     assert make_oracle(None)[0] is None
@@ -175,6 +184,7 @@ def test_wrong_rules():
     for wrong in (
         Budget, lambda: Budget(labels=0), lambda: Budget(cost=-1.0), lambda: Patience(0),
         lambda: Patience(2, 1.0), lambda: TargetError(0.0), lambda: ProjectedGain(-1.0),
+        lambda: Patience(2, "a"), lambda: Patience(2, -0.1),
     ):  # fmt: skip
         with pytest.raises(SettingError):
             wrong()
@@ -225,6 +235,19 @@ def test_settings_are_described_alike_in_every_process():
     assert "0x" not in describe({"a": [object(), len], "b": made()})
 
 
+def test_groups_of_text_are_described_alike_in_every_process():
+    script = "import numpy as np; from kernchem.sampling.campaign.following import describe; "
+    script += "print(describe(np.array([f'a{k}' for k in range(5)], dtype=object)))"
+    told = {
+        subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
+        for _ in range(2)
+    }
+    assert len(told) == 1
+    assert b"array(5,) object" in told.pop()
+    others = [np.array(["a", k], dtype=object) for k in ("b", "c")]
+    assert describe(others[0]) != describe(others[1])
+
+
 def test_damaged_folders(tmp_path):
     Journal(tmp_path, {"a": 1}).append({"k": 0})
     run = tmp_path / "campaign.json"
@@ -259,6 +282,16 @@ def test_wrong_answers(tmp_path):
     for text, error in (("99,1.0", StructureError), ("3,1.0\n3,2.0", FileFormatError)):
         table.write_text(f"pool_index,e\n{text}\n")
         with pytest.raises(error, match="pool_index"):
+            read_answers(table, "e", pool)
+    for text, message in (
+        ("pool_index,e\n3,-1289,5", "line 2 has more cells"),
+        ("pool_index,e\n3,1_000", "1_000"),
+        ("pool_index,e\n1_0,1.0", "1_0"),
+        ("pool_index,e,e\n3,1.0,2.0", "column occurs twice"),
+        ('pool_index,e\n3,"' + "1" * 200_000, "field larger"),
+    ):
+        table.write_text(text)
+        with pytest.raises(FileFormatError, match=message):
             read_answers(table, "e", pool)
     write_questions(path, pool, [7, 2])
     asked = ase_read(path, ":")

@@ -24,8 +24,8 @@ _RUN, _JOURNAL, _LOCK = "campaign.json", "journal.jsonl", "lock"
 class Journal:
     """Records of a campaign, one per line, each with a checksum.
 
-    A record is on the disk when :meth:`append` returns. What a kill has cut is the last line; it
-    is removed when the journal is opened again.
+    A record is on the disk when :meth:`append` returns. What a kill has cut is the last line, which
+    then has no end; it is removed when the journal is opened again.
 
     Parameters
     ----------
@@ -60,6 +60,11 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
             raise SettingError(f"{folder} is a file; name a folder for the campaign") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise SettingError(
+                f"folder={str(folder)!r} cannot be made ({reason}); name another"
+            ) from None
         with (folder / _LOCK).open("a") as file:
             if not try_lock(file):
                 raise ResumeError(
@@ -89,7 +94,7 @@ def _sound(path: Path) -> tuple[list[Record], int]:
     for number, line in enumerate(lines, 1):
         record = _record(line)
         if record is None:
-            if number < len(lines):
+            if line.endswith(b"\n"):
                 raise ResumeError(
                     f"{path}, line {number} is damaged, so the campaign cannot go on; restore the "
                     "file from a copy, or name another folder"

@@ -161,7 +161,10 @@ def bounds_of_mae(residuals: _Array, seed: int) -> tuple[float | None, float | N
 def describe(value: Any) -> str:
     """Return all settings of an object as text, the same in every process."""
     if isinstance(value, np.ndarray):
-        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:16]
+        # Of objects, an array holds the places in memory.
+        plain = np.ascontiguousarray(value).tobytes()
+        told = repr(value.tolist()).encode() if value.dtype.kind == "O" else plain
+        digest = hashlib.sha256(told).hexdigest()[:16]
         return f"array{value.shape} {value.dtype} {digest}"
     if isinstance(value, list | tuple | set | frozenset):
         return f"[{', '.join(map(describe, value))}]"

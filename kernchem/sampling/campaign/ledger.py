@@ -71,7 +71,7 @@ class Ledger:
         self._add({"kind": "round", **state})
 
     def answer(self, index: int, answer: Answer) -> None:
-        """Keep a label, or why there is none."""
+        """Keep a label, or why there is none; a second label takes the place of what was there."""
         if answer.reason:
             self._add({"kind": "failure", "index": index, "reason": answer.reason})
         else:
@@ -86,9 +86,12 @@ class Ledger:
             self.rounds.append({key: value for key, value in record.items() if key != "kind"})
             return
         index = int(record["index"])
-        self.spent += float(self.costs[index])
+        if not self.is_known(index):
+            self.spent += float(self.costs[index])
         if record["kind"] == "failure":
             self.failed[index] = str(record["reason"])
-        else:
-            self.labels[index] = record["label"]
+            return
+        self.failed.pop(index, None)
+        if not math.isfinite(self.labels[index]):
             self.order.append(index)
+        self.labels[index] = record["label"]

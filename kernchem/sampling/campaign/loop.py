@@ -19,7 +19,7 @@ from kernchem._warnings import collected_warnings
 from kernchem.errors import CompositionError, KernchemWarning, OracleError, SettingError
 from kernchem.sampling.campaign.following import Follower, bounds_of_mae, kernel_part
 from kernchem.sampling.campaign.ledger import Ledger
-from kernchem.sampling.campaign.oracles import Oracle, read_answers, write_questions
+from kernchem.sampling.campaign.oracles import Oracle, read_all_answers, write_questions
 from kernchem.sampling.campaign.reports import (
     status_line,
     write_history,
@@ -99,12 +99,14 @@ class Campaign:
         self.learner, self.pool, self.ledger, self.rule = learner, pool, ledger, rule
         self.selector, self.options, self.folder = selector, options, folder
         self.report, self.stopped = report, ""
-        self.follower = Follower(learner.model)
         self.history = [dict(row) for row in ledger.rounds]
         self.waiting: list[int] = []
         self.show: Callable[[str], object] = str
+        #: Labels from which on there is a model.
+        self._enough = max(learner.initial or learner.batch_size, LEAST)
         self._failures = 0
         self._told: list[str] = []
+        self._corrected: list[str] = []
 
     def run(self, oracle: Oracle | None) -> None:
         """Go on until there is a reason to stop."""
@@ -120,11 +122,12 @@ class Campaign:
                 self._close()
             finally:
                 self._write()
-        for text in self._told:
+        for text in self._corrected + self._told:
             warnings.warn(text, KernchemWarning, stacklevel=3)
 
     def _replay(self) -> None:
         """Fit the model of the last round; it depends on nothing before the last choice."""
+        self.follower = Follower(self.learner.model)
         rounds = self.ledger.rounds
         chosen = [k for k, row in enumerate(rounds) if row["refit"] == "chosen"]
         for row in rounds[chosen[-1] :] if chosen else ():
@@ -133,7 +136,7 @@ class Campaign:
     def _learn(self, n_labels: int) -> str | None:
         rows = self.ledger.order[:n_labels]
         self.show(f"learning {n_labels} labels")
-        if len(rows) < max(self.learner.initial or self.learner.batch_size, LEAST):
+        if len(rows) < self._enough:
             return None
         if len(rows) == self.follower.n_known:
             return "unchanged"
@@ -242,11 +245,21 @@ class Campaign:
     def _ask_user(self) -> None:
         """Take what the user has answered; write down what is still to be labelled."""
         name = self.learner.target
-        for pattern in _ANSWERS:
-            for path in sorted(self.folder.glob(pattern)):
-                for index, answer in sorted(read_answers(path, name, self.pool).items()):
-                    if not self.ledger.is_known(index):
-                        self.ledger.answer(index, answer)
+        corrected = False
+        paths = [path for pattern in _ANSWERS for path in sorted(self.folder.glob(pattern))]
+        for index, answer in sorted(read_all_answers(paths, name, self.pool).items()):
+            if not self.ledger.is_known(index):
+                self.ledger.answer(index, answer)
+            elif not answer.reason and answer.label != self.ledger.labels[index]:
+                was = self.ledger.failed.get(index) or self.ledger.labels[index]
+                self._corrected.append(
+                    f"the answer for structure {index} ({self.pool[index].formula}) was {was} and "
+                    f"is now {answer.label}"
+                )
+                self.ledger.answer(index, answer)
+                corrected = True
+        if corrected:
+            self._replay()
         path = self.folder / _QUESTIONS
         for index in self.ledger.pending:
             reason = self._exhausted([*self.waiting, index])
@@ -266,6 +279,8 @@ class Campaign:
 
     def _close(self) -> None:
         """Learn what came after the last round began, and add the end to the history."""
+        if not self.waiting:
+            self._enough = LEAST
         n_labels = len(self.ledger.order)
         last = self.ledger.rounds[-1] if self.ledger.rounds else {"labels": -1, "failed": 0}
         refit: Any = last.get("refit")

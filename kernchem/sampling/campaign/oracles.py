@@ -24,6 +24,7 @@ __all__ = [
     "Answer",
     "Oracle",
     "make_oracle",
+    "read_all_answers",
     "read_answers",
     "write_questions",
     "write_structures",
@@ -156,19 +157,52 @@ def read_answers(path: Path, name: str, pool: Structures) -> dict[int, Answer]:
     return answers
 
 
+def read_all_answers(paths: Iterable[Path], name: str, pool: Structures) -> dict[int, Answer]:
+    """Return the answers in several files, which do not contradict each other; see above."""
+    answers: dict[int, Answer] = {}
+    places: dict[int, Path] = {}
+    for path in paths:
+        for index, answer in read_answers(path, name, pool).items():
+            known = answers.setdefault(index, answer)
+            if (known.label, known.reason) != (answer.label, answer.reason) and not (
+                known.reason and answer.reason
+            ):
+                raise FileFormatError(
+                    f"{path} and {places[index]} have different answers for {INDEX} {index}; keep "
+                    "one of them"
+                )
+            places.setdefault(index, path)
+    return answers
+
+
 def _csv_rows(path: Path, name: str) -> Iterable[tuple[int, float, str]]:
     reader = csv.DictReader(line for _, line in numbered_lines(path))
-    _require_columns(path, name, reader.fieldnames or ())
-    for number, row in enumerate(reader, 2):
-        text = (row[name] or "").strip()
-        try:
-            label = float(text) if text else math.nan
-            yield int(row[INDEX] or ""), label, (row.get(_FAILED) or "").strip()
-        except ValueError:
-            raise FileFormatError(
-                f"{path}, line {number}: {INDEX} {row[INDEX]!r}, {name} {text!r}; a whole "
-                "number and a number are expected"
-            ) from None
+    try:
+        columns = reader.fieldnames or ()
+        _require_columns(path, name, columns)
+        if len(set(columns)) < len(columns):
+            raise FileFormatError(f"{path}: a column occurs twice; keep one of them")
+        for number, row in enumerate(reader, 2):
+            yield _csv_row(f"{path}, line {number}", row, name)
+    except csv.Error as error:
+        raise FileFormatError(f"{path}: {error}; is a quotation mark not closed?") from None
+
+
+def _csv_row(place: str, row: dict[Any, Any], name: str) -> tuple[int, float, str]:
+    if None in row:
+        raise FileFormatError(
+            f"{place} has more cells than the header; numbers have a decimal point, and texts with "
+            "commas stand in quotation marks"
+        )
+    index, text = ((row[column] or "").strip() for column in (INDEX, name))
+    try:
+        if "_" in index + text:
+            raise ValueError
+        return int(index), float(text) if text else math.nan, (row.get(_FAILED) or "").strip()
+    except ValueError:
+        raise FileFormatError(
+            f"{place}: {INDEX} {index!r}, {name} {text!r}; a whole number and a number are expected"
+        ) from None
 
 
 def _xyz_rows(path: Path, name: str, pool: Structures) -> Iterable[tuple[int, float, str]]:
@@ -246,7 +280,10 @@ def _function(function: Callable[[Structures], Any]) -> Oracle:
 
 def _answer(value: Any, reason: str) -> Answer:
     try:
-        (label,) = np.asarray(value, dtype=np.float64).reshape(-1)
+        found = np.asarray(value)
+        if found.dtype.kind not in "iuf":
+            raise TypeError
+        (label,) = found.astype(np.float64).reshape(-1)
     except (TypeError, ValueError):
         told = f"the oracle returned {short(value)} and not one number"
         return Answer(math.nan, told)

@@ -229,7 +229,8 @@ class Patience(StopRule):
     def __post_init__(self) -> None:
         if not is_whole(self.rounds, 1):
             raise SettingError(f"rounds={short(self.rounds)}; use a whole number from 1 on")
-        if not 0.0 <= self.improvement < 1.0:
+        zero = isinstance(self.improvement, int | float) and self.improvement == 0
+        if not (zero or is_positive(self.improvement)) or self.improvement >= 1.0:
             raise SettingError(
                 f"improvement={self.improvement!r}; use a fraction from 0 to below 1"
             )
