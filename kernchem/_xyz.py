@@ -125,7 +125,7 @@ def read_extxyz(path: Path) -> Iterator[tuple[int, Structure, str]]:
     for frame in _frames(path):
         atoms = _parse_extxyz(frame)
         try:
-            structure = structure_from_ase(atoms, frame.index)
+            structure = structure_from_ase(atoms, frame.index, from_file=True)
         except StructureError as error:
             raise StructureError(f"{path}, line {frame.line + 1}: {error}") from None
         yield frame.line, structure, frame.comment

@@ -321,7 +321,7 @@ def _ase_entries(path: Path, kind: str) -> Iterator[_Entry]:
         if not isinstance(frame, Atoms):
             raise FileFormatError(f"{path}: ASE finds no structure in it, read as {kind!r}")
         try:
-            structure = structure_from_ase(frame, count)
+            structure = structure_from_ase(frame, count, from_file=True)
         except KernchemError as error:
             raise type(error)(f"{path}: {error}") from None
         yield _Entry(path, None, structure)

@@ -5,12 +5,15 @@ import os
 import pickle
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from effort import examples
 from hypothesis import given, settings
@@ -323,6 +326,50 @@ def test_calculator_results_become_properties():
     assert_array_equal(batch["forces"], np.concatenate([forces, forces]))
     assert_array_equal(batch["dipole"], np.ones((2, 3)))
     assert batch.per_atom == {"forces"}
+
+
+def test_results_of_a_shared_calculator_belong_to_one_geometry():
+    calculator = EMT()
+    frames = [Atoms("CO", [[0, 0, 0], [0, 0, length]]) for length in (1.0, 1.1, 1.3)]
+    for atoms in frames:
+        atoms.calc = calculator
+        last = atoms.get_potential_energy()
+    batch = Structures.from_ase(frames)
+    assert_array_equal(batch["energy"], [np.nan, np.nan, last])
+    for atoms in frames:
+        atoms.calc = EMT()
+        atoms.get_potential_energy()
+    own = [EMT().get_potential_energy(atoms) for atoms in frames]
+    assert_array_equal(Structures.from_ase(frames)["energy"], own)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda atoms: atoms.positions.__setitem__((0, 2), 0.3),
+        lambda atoms: atoms.numbers.__setitem__(0, 7),
+        lambda atoms: atoms.__delitem__(1),
+        lambda atoms: atoms.set_cell(np.eye(3) * 9),
+    ],
+)
+def test_results_of_atoms_that_changed_are_left_out(change):
+    atoms, other = molecule("H2O"), molecule("CH4")
+    for item in (atoms, other):
+        item.calc = SinglePointCalculator(item, energy=-3.5, forces=np.ones((len(item), 3)))
+    change(atoms)
+    # What ASE says of them.
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_potential_energy()
+    batch = as_structures([atoms, other])
+    assert_array_equal(batch["energy"], [np.nan, -3.5])
+    assert_array_equal(np.isnan(batch["forces"][:, 0]), [True] * len(atoms) + [False] * 5)
+    assert not as_structures(atoms).properties
+
+
+def test_a_calculator_that_cannot_tell_is_believed():
+    atoms = molecule("H2O")
+    atoms.calc = SimpleNamespace(results={"energy": 2.5})
+    assert_array_equal(Structures.from_ase(atoms)["energy"], [2.5])
 
 
 def test_missing_values_are_nan_or_empty():
