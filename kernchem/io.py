@@ -87,6 +87,7 @@ def read(path: str | os.PathLike[str], *, format: str | None = None) -> Structur
           per atom ``mulliken_charges`` (e). Exponents written ``*^`` are understood.
         - extended XYZ: as :meth:`Structures.from_ase` names them, energies in eV where the file
           follows ASE's convention. A comment without ``key=value`` is the property ``comment``.
+          ``name``, ``smiles`` and ``inchi`` are taken as they stand, with brackets and backslashes.
         - ``.npz``: arrays whose first axis has length n. Shape (n, m, ...), m the padded number of
           atoms, is per atom; but (n, m) with m = 1, 3, 6 or 9 is per structure, because vectors and
           tensors have these widths, unless the name holds ``charge``, ``atom`` or ``force`` or

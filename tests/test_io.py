@@ -225,6 +225,67 @@ def test_text_is_not_taken_for_numbers(tmp_path):
     assert data["smiles"].tolist() == ["F", "C(F)"]
 
 
+SMILES = [
+    r"F/C=C\F",
+    "C[C@H](O)F",
+    "[Na+].[Cl-]",
+    r"C[C@H](O)/C=C\F",
+    "[H][H]",
+    "O=C=O",
+    "F",
+    "[He]",
+]
+
+
+@pytest.mark.parametrize("smiles", SMILES)
+@pytest.mark.parametrize("form", ["{}", '"{}"', "'{}'"])
+def test_smiles_are_taken_as_they_stand(tmp_path, smiles, form):
+    comment = f"energy=-1.5 smiles={form.format(smiles)} name=007 gap=2"
+    data = read(write(tmp_path, "text.xyz", f"1\n{comment}\nHe 0 0 0\n"))
+    assert data["smiles"].tolist() == [smiles]
+    assert data["name"].tolist() == ["007"]
+    assert (data["energy"][0], data["gap"][0]) == (-1.5, 2)
+    assert list(data.properties) == ["smiles", "name", "gap", "energy"]
+
+
+def test_text_survives_the_writer_of_ase(tmp_path):
+    frames = [molecule("H2O") for _ in SMILES]
+    for atoms, smiles in zip(frames, SMILES, strict=True):
+        atoms.info = {"smiles": smiles, "name": 'the "old" one', "energy": -2.0}
+    ase.io.write(tmp_path / "ase.xyz", frames, format="extxyz")
+    data = read(tmp_path / "ase.xyz")
+    assert data["smiles"].tolist() == SMILES
+    assert set(data["name"]) == {'the "old" one'}
+    assert set(data["energy"]) == {-2.0}
+
+
+@pytest.mark.parametrize(
+    ("comment", "key", "text"),
+    [
+        ('note="a smiles=CC b" smiles=F', "smiles", "F"),
+        ("note='a smiles=CC b' smiles=F", "smiles", "F"),
+        ("note={a smiles=CC b} smiles=F", "smiles", "F"),
+        ("note=[a smiles=CC b] smiles=F", "smiles", "F"),
+        ('note="a \\" smiles=CC b" smiles=F', "smiles", "F"),
+        ("smiles=CC smiles=F", "smiles", "F"),
+        ('smiles="F/C=C\\\\F"', "smiles", "F/C=C\\F"),  # both backslashes written
+        ("gap=1 smiles = F", "smiles", "F"),
+        ("name={a b}", "name", "a b"),
+        ("name=[a b]", "name", "a b"),
+        ("name=[1,2]", "name", "[1,2]"),
+        ("name=N,N'-dimethylurea gap=1", "name", "N,N'-dimethylurea"),
+        ('comment="T"', "comment", "T"),
+        ('name=""', "name", ""),
+        ("name=''", "name", ""),
+    ],
+)
+def test_texts_of_a_comment(tmp_path, comment, key, text):
+    data = read(write(tmp_path, "text.xyz", f"1\n{comment}\nHe 0 0 0\n"))
+    assert data[key].tolist() == [text]
+    known = {"note", "gap", key}
+    assert set(data.properties) <= known
+
+
 def test_windows_line_ends_and_byte_order_mark(tmp_path):
     text = "\ufeff" + EXTXYZ.replace("\n", "\r\n")
     data = read(write(tmp_path, "windows.xyz", text))
