@@ -478,6 +478,15 @@ def test_folder_is_sorted_and_named(tmp_path):
     assert_array_equal(data["energy"], [2.0, np.nan, np.nan])
 
 
+def test_names_of_a_folder_keep_their_dots(tmp_path):
+    for name in ("h2_0.70.xyz", "h2_0.74.XYZ", "h2_0.80.extxyz"):
+        write(tmp_path, name, "1\n\nHe 0 0 0\n")
+    write(tmp_path, "h2_0.90.xyz.gz", gzip.compress(b"1\n\nHe 0 0 0\n"))
+    ase.io.write(tmp_path / "POSCAR.1", bulk("Si"), format="vasp")
+    names = ["POSCAR.1", "h2_0.70", "h2_0.74", "h2_0.80", "h2_0.90"]
+    assert read(tmp_path)["name"].tolist() == names
+
+
 def test_folder_with_several_frames_has_no_names(tmp_path):
     write(tmp_path, "b.xyz", EXTXYZ)
     write(tmp_path, "a.npz", npz_bytes(**NPZ))
@@ -529,6 +538,9 @@ def test_format_overrides_the_suffix(tmp_path):
     assert len(read(write(tmp_path, "arrays.bin", npz_bytes(**NPZ)), format="npz")) == 2
     with pytest.raises(SettingError, match=r"'xzy' is unknown.*extxyz"):
         read(tmp_path / "frames.txt", format="xzy")
+    for wrong in (["xyz"], 3):
+        with pytest.raises(SettingError, match=r"unknown.*extxyz"):
+            read(tmp_path / "frames.txt", format=wrong)
 
 
 def test_a_file_without_suffix_is_recognised_by_content(tmp_path):
