@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from kernchem._columns import TAKEN_NAMES, check_names
 from kernchem._validation import short
 from kernchem.elements import formula
 from kernchem.errors import StructureError
@@ -88,9 +89,15 @@ class Structure:
         -------
         ase.Atoms
             A new object.
+
+        Raises
+        ------
+        PropertyError
+            If a property per atom is called ``numbers`` or ``positions``.
         """
         from ase import Atoms
 
+        check_names(self.atom_properties)
         atoms = Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.pbc)
         atoms.info.update(self.properties)
         if self.charge is not None:
@@ -145,13 +152,14 @@ def structure_from_ase(atoms: Atoms, k: int = 0, *, from_file: bool = False) -> 
     charge, multiplicity = info.pop("charge", None), info.pop("multiplicity", None)
     for name, value in (("charge", charge), ("multiplicity", multiplicity)):
         number = isinstance(value, int | float | np.integer | np.floating)
+        number = number and not isinstance(value, bool)
         fits = number and (name == "charge" or float(value).is_integer())
         if value is not None and not fits:
             raise StructureError(
                 f"structure {k}: info[{name!r}] is {short(value)}; it must be one number, "
                 "whole for a multiplicity"
             )
-    arrays = {k: v for k, v in atoms.arrays.items() if k not in {"numbers", "positions"}}
+    arrays = {k: v for k, v in atoms.arrays.items() if k not in TAKEN_NAMES}
     for name, value in _results(atoms, from_file).items():
         if value is None:
             continue

@@ -341,6 +341,8 @@ def test_extxyz_cut_between_frames_is_whole(tmp_path, lines):
         (7, "q:R:1", "q:R:0", 1, 7),
         (7, "pos:R:3", "pos:R:99999999999", 1, 8),
         (7, "charge=0", "charge=high", 1, 7),
+        (7, "charge=0", "charge=T", 1, 7),
+        (7, "charge=0", "multiplicity=-1", 1, 6),
         (8, "F", "X", 1, 8),
         # What is wrong with the molecule is told at the line where its frame begins.
         (8, "0.0", "nan", 1, 6),
@@ -617,6 +619,16 @@ def test_archive_with_two_arrays_of_numbers(tmp_path):
     data = read(write(tmp_path, "both.npz", content))
     assert data.elements == (1, 6, 8)
     assert data["z"].tolist() == [0.5, 1.5]
+
+
+def test_archive_with_other_coordinates(tmp_path):
+    other = npz_bytes(**NPZ, positions=NPZ["R"] + 1.0, numbers=NPZ["Z"] + 1)
+    data = read(write(tmp_path, "both.npz", other))
+    plain = read(write(tmp_path, "plain.npz", npz_bytes(**NPZ)))
+    assert set(data.properties) == set(plain.properties)
+    for atoms, item in zip(data.to_ase(), plain, strict=True):
+        assert_array_equal(atoms.positions, item.positions)
+        assert_array_equal(atoms.numbers, item.numbers)
 
 
 def test_only_zeros_pad_an_archive(tmp_path):
