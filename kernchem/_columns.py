@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["atom_column", "objects", "value_column"]
+from kernchem.errors import PropertyError
+
+__all__ = ["TAKEN_NAMES", "atom_column", "check_names", "objects", "value_column"]
+
+#: Arrays of :class:`ase.Atoms` that a property per atom would overwrite.
+TAKEN_NAMES = frozenset({"numbers", "positions"})
+
+
+def check_names(atom_properties: Iterable[str]) -> None:
+    """Raise if a property per atom would pass for atomic numbers or coordinates."""
+    taken = TAKEN_NAMES.intersection(atom_properties)
+    if taken:
+        raise PropertyError(
+            f"a property per atom is called {min(taken)!r}, as the atoms' own are; rename it"
+        )
 
 
 def value_column(values: list[Any]) -> npt.NDArray[Any]:

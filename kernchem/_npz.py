@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
+from kernchem._columns import TAKEN_NAMES
 from kernchem._xyz import PARSER_ERRORS
 from kernchem.errors import FileFormatError, KernchemError
 from kernchem.structures import Structures
@@ -89,7 +90,9 @@ def _structures(
     properties, atom_properties = {}, {}
     for name, values in arrays.items():
         if _is_per_atom(name, values.shape, m):
-            atom_properties[name] = values[real]
+            # What an archive holds beside the numbers and positions that were taken.
+            if name not in TAKEN_NAMES:
+                atom_properties[name] = values[real]
         else:
             properties[name] = values
     return Structures(

@@ -15,6 +15,7 @@ __all__ = [
     "is_whole",
     "real_numbers",
     "short",
+    "truth_values",
     "whole_numbers",
 ]
 
@@ -112,7 +113,7 @@ def short(value: Any) -> str:
 
 def whole_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:
     """Return values as int64 if they are whole numbers."""
-    array = np.asarray(values)
+    array = _rectangular(values, name)
     whole = array.size == 0 or np.issubdtype(array.dtype, np.integer)
     if not whole and array.dtype.kind == "f":
         # Beyond 2**53 a float64 no longer tells whole numbers apart.
@@ -123,9 +124,29 @@ def whole_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:
 
 
 def real_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
-    """Return values as a C-contiguous float64 array."""
+    """Return values as a C-contiguous float64 array if they are real numbers."""
+    array = _rectangular(values, name)
+    # A text, a truth value or a missing one is not the number that NumPy would make of it.
+    if array.size and array.dtype.kind not in "iuf":
+        raise StructureError(
+            f"{name} must hold real numbers; got {short(values)} of type {array.dtype}: convert "
+            "them before, e.g. np.asarray(values, dtype=float)"
+        )
+    return np.array(array, dtype=np.float64, order="C")
+
+
+def truth_values(values: npt.ArrayLike, name: str) -> npt.NDArray[np.bool_]:
+    """Return values as booleans if they are such, or zeros and ones."""
+    array = _rectangular(values, name)
+    known = array.dtype.kind == "b" or array.size == 0
+    if not known and not (array.dtype.kind in "iuf" and np.isin(array, [0, 1]).all()):
+        raise StructureError(f"{name} must hold True and False; got {short(values)}")
+    return np.array(array, dtype=bool)
+
+
+def _rectangular(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     try:
-        return np.array(values, dtype=np.float64, order="C")
+        return np.asarray(values)
     except (TypeError, ValueError):
         raise StructureError(
             f"{name} must be one rectangular array of numbers; got {short(values)}. Lists of "

@@ -66,6 +66,21 @@ _TEXT_KEYS = frozenset({"comment", "inchi", "inchi_relaxed", "name", "smiles", "
 
 _KEY_VALUE = re.compile(r"(?:^|\s)[\w.+-]+=\S")
 
+#: A word or a quoted text of a comment, with the value behind it where there is one. Brackets are
+#: quotes only around several words; around one they may be those of a SMILES. The time goes with
+#: the length, whatever a damaged line holds: nothing is matched twice.
+_PAIR = re.compile(
+    r"""(?P<key>"[^"\\]*+(?:\\.[^"\\]*+)*+"|'[^']*+'|[^\s=]++)
+    (?:\s*+=\s*+(?P<value>
+        "(?P<quoted>[^"\\]*+(?:\\.[^"\\]*+)*+)"(?!\S)
+        |'(?P<single>[^']*+)'(?!\S)
+        |\{(?P<braces>[^{}]*+)\}(?!\S)
+        |\[(?P<brackets>[^\[\]\s]*+\s[^\[\]]*+)\](?!\S)
+        |\S++
+    ))?""",
+    re.VERBOSE,
+)
+
 
 @dataclass
 class _Frame:
@@ -125,7 +140,7 @@ def read_extxyz(path: Path) -> Iterator[tuple[int, Structure, str]]:
     for frame in _frames(path):
         atoms = _parse_extxyz(frame)
         try:
-            structure = structure_from_ase(atoms, frame.index)
+            structure = structure_from_ase(atoms, frame.index, from_file=True)
         except StructureError as error:
             raise StructureError(f"{path}, line {frame.line + 1}: {error}") from None
         yield frame.line, structure, frame.comment
@@ -287,7 +302,7 @@ def _parse_extxyz(frame: _Frame) -> Atoms:
 
 def _column_count(frame: _Frame) -> int:
     """Return how many words each atom must have at least."""
-    declared = _raw_value(frame.comment, "Properties") if "=" in frame.comment else None
+    declared = _raw_values(frame.comment).get("Properties")
     if declared is None:
         return 4
     try:
@@ -312,7 +327,7 @@ def _check_row(frame: _Frame, atom: int, columns: int) -> None:
             "line is cut short, or the atom count or Properties= of this frame is wrong",
             atom + 2,
         )
-    declared = _raw_value(frame.comment, "Properties") or "species:S:1:pos:R:3"
+    declared = _raw_values(frame.comment).get("Properties") or "species:S:1:pos:R:3"
     if not declared.startswith("species:S:1:pos:R:3"):
         return
     _check_symbol(frame, atom, words[0])
@@ -331,26 +346,35 @@ def _parse_comment(comment: str) -> dict[str, Any]:
 
     if not _KEY_VALUE.search(comment):
         return {"comment": comment}
-    info: dict[str, Any] = key_val_str_to_dict(comment)
-    return info
+    texts = {key: raw for key, raw in _raw_values(comment).items() if key.lower() in _TEXT_KEYS}
+
+    def hidden(match: re.Match[str]) -> str:
+        # ASE would take brackets for quotes, and a backslash for an escape.
+        return f"{match['key']}=_" if match["key"] in texts else match[0]
+
+    info: dict[str, Any] = key_val_str_to_dict(_PAIR.sub(hidden, comment))
+    return info | texts
 
 
-def _raw_value(comment: str, key: str) -> str | None:
-    """Return the text of ``key=value`` in a comment, without its quotes."""
-    pattern = rf"""(?:^|\s){re.escape(key)}=(?:"((?:\\.|[^"\\])*)"|'([^']*)'|(\S+))"""
-    match = re.search(pattern, comment)
-    if match is None:
-        return None
-    text = next(group for group in match.groups() if group is not None)
-    return re.sub(r"\\(.)", r"\1", text)
+def _raw_values(comment: str) -> dict[str, str]:
+    """Return the texts of all ``key=value`` of a comment, without their quotes."""
+    raw = {}
+    for match in _PAIR.finditer(comment):
+        # A backslash is part of the text, such as a bond of a SMILES, except in quotes before a
+        # quote or another one: ASE quotes a text with brackets, but leaves its backslashes alone.
+        if match["quoted"] is not None:
+            raw[match["key"]] = re.sub(r'\\(["\\])', r"\1", match["quoted"])
+        elif match["value"] is not None:
+            enclosed = (match[kind] for kind in ("single", "braces", "brackets"))
+            raw[match["key"]] = next((e for e in enclosed if e is not None), match["value"])
+    return raw
 
 
 def restore_text(structures: list[Structure], comments: list[str], texts: set[str]) -> None:
     """Undo ASE's reading of text as numbers and truth values.
 
-    That is the text of keys which are text by their name, and of keys that are text in some frames
-    and a number or a truth value in others; ``texts`` takes up those, and adds them where they are
-    known already.
+    That is the text of keys that are text in some frames and a number or a truth value in others;
+    ``texts`` takes up those, and adds them where they are known already.
     """
     texts |= {
         key
@@ -359,8 +383,11 @@ def restore_text(structures: list[Structure], comments: list[str], texts: set[st
         if isinstance(value, str)
     }
     for structure, comment in zip(structures, comments, strict=True):
-        for key, value in structure.properties.items():
-            if not isinstance(value, str) and (key in texts or key.lower() in _TEXT_KEYS):
-                raw = _raw_value(comment, key)
-                if raw is not None:
-                    structure.properties[key] = raw
+        changed = [
+            key
+            for key, value in structure.properties.items()
+            if not isinstance(value, str) and key in texts
+        ]
+        if changed:
+            raw = _raw_values(comment)
+            structure.properties.update({key: raw[key] for key in changed if key in raw})

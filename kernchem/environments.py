@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem._ragged import Ragged, frozen
-from kernchem._validation import short, whole_numbers
+from kernchem._validation import real_numbers, short, whole_numbers
 from kernchem.elements import formula
 from kernchem.errors import StructureError
 
@@ -122,13 +122,7 @@ class Environments(Ragged[AtomFeatures]):
     def __init__(
         self, values: npt.ArrayLike, numbers: npt.ArrayLike, offsets: npt.ArrayLike
     ) -> None:
-        try:
-            features = np.array(values, dtype=np.float64, order="C")
-        except (TypeError, ValueError):
-            raise StructureError(
-                f"values is {short(values)}; it must be one array (n_atoms, n_features) of "
-                "numbers, the atoms of all structures behind each other"
-            ) from None
+        features = real_numbers(values, "values")
         self._values: npt.NDArray[np.float64] | None = frozen(features)
         self._blocks: tuple[FeatureBlock, ...] | None = None
         self._n_features = features.shape[1] if features.ndim == 2 else 0
@@ -204,6 +198,7 @@ class Environments(Ragged[AtomFeatures]):
         """
         if not batches:
             raise StructureError("there are no batches to join; give at least one")
+        batches = [as_environments(batch) for batch in batches]
         if len(batches) == 1:
             return batches[0]
         width = batches[0].n_features
@@ -359,6 +354,8 @@ def as_environments(X: Any) -> Environments:
     """
     if isinstance(X, Environments):
         return X
+    if isinstance(X, np.ndarray) and X.ndim == 0:
+        X = X.item()
     if isinstance(X, str | bytes) or not isinstance(X, Iterable | AtomFeatures):
         raise StructureError(f"got {short(X)} where features per atom were expected; {_CURE}")
     items = [X] if isinstance(X, AtomFeatures) else list(X)

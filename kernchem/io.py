@@ -87,12 +87,14 @@ def read(path: str | os.PathLike[str], *, format: str | None = None) -> Structur
           per atom ``mulliken_charges`` (e). Exponents written ``*^`` are understood.
         - extended XYZ: as :meth:`Structures.from_ase` names them, energies in eV where the file
           follows ASE's convention. A comment without ``key=value`` is the property ``comment``.
+          ``name``, ``smiles`` and ``inchi`` are taken as they stand, with brackets and backslashes.
         - ``.npz``: arrays whose first axis has length n. Shape (n, m, ...), m the padded number of
           atoms, is per atom; but (n, m) with m = 1, 3, 6 or 9 is per structure, because vectors and
           tensors have these widths, unless the name holds ``charge``, ``atom`` or ``force`` or
-          begins with ``q_``. Arrays of another length belong to no structure and are left out.
-        - folder: ``name``, the name of the file without its suffixes, where each file holds one
-          structure and none carries a ``name`` of its own.
+          begins with ``q_``. Arrays of another length belong to no structure and are left out, and
+          so are those per atom called ``numbers`` or ``positions`` if another name was found first.
+        - folder: ``name``, the name of the file without the suffixes of its format and of a
+          compression, where each file holds one structure and none carries a ``name`` of its own.
 
     Raises
     ------
@@ -256,11 +258,11 @@ def _entries(path: Path, kind: str) -> Iterator[_Entry]:
 
 
 def _check_format(name: str | None) -> None:
-    if name is None or name in {"gdb9", "npz"}:
+    if name is None or (isinstance(name, str) and name in {"gdb9", "npz"}):
         return
     from ase.io.formats import ioformats
 
-    if name not in ioformats or not ioformats[name].can_read:
+    if not isinstance(name, str) or name not in ioformats or not ioformats[name].can_read:
         raise SettingError(
             f"format={name!r} is unknown; use 'gdb9', 'extxyz', 'npz' or a format that ASE reads: "
             + ", ".join(sorted(name for name in ioformats if ioformats[name].can_read))
@@ -272,6 +274,13 @@ def _suffix(path: Path) -> str:
     if path.suffix.lower() in COMPRESSIONS:
         path = path.with_suffix("")
     return path.suffix.lower()
+
+
+def _bare_name(path: Path) -> str:
+    """Return the name of a file without the suffixes of a compression and of its format."""
+    if path.suffix.lower() in COMPRESSIONS:
+        path = path.with_suffix("")
+    return path.stem if path.suffix.lower() in _FOLDER_SUFFIXES else path.name
 
 
 def _detect(path: Path) -> str:
@@ -321,7 +330,7 @@ def _ase_entries(path: Path, kind: str) -> Iterator[_Entry]:
         if not isinstance(frame, Atoms):
             raise FileFormatError(f"{path}: ASE finds no structure in it, read as {kind!r}")
         try:
-            structure = structure_from_ase(frame, count)
+            structure = structure_from_ase(frame, count, from_file=True)
         except KernchemError as error:
             raise type(error)(f"{path}: {error}") from None
         yield _Entry(path, None, structure)
@@ -346,6 +355,6 @@ def _folder_entries(folder: Path, kind: str | None) -> Iterator[_Entry]:
         entries = _entries(path, kind or _detect(path))
         first, second = next(entries), next(entries, None)
         if second is None:
-            yield first._replace(only_name=path.name.split(".", maxsplit=1)[0])
+            yield first._replace(only_name=_bare_name(path))
         else:
             yield from itertools.chain((first, second), entries)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from kernchem._columns import TAKEN_NAMES, check_names
 from kernchem._validation import short
 from kernchem.elements import formula
 from kernchem.errors import StructureError
@@ -88,9 +89,15 @@ class Structure:
         -------
         ase.Atoms
             A new object.
+
+        Raises
+        ------
+        PropertyError
+            If a property per atom is called ``numbers`` or ``positions``.
         """
         from ase import Atoms
 
+        check_names(self.atom_properties)
         atoms = Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.pbc)
         atoms.info.update(self.properties)
         if self.charge is not None:
@@ -118,15 +125,18 @@ class Structure:
         return f"Structure({self.formula}, {len(self.numbers)} atoms)"
 
 
-def structure_from_ase(atoms: Atoms, k: int = 0) -> Structure:
+def structure_from_ase(atoms: Atoms, k: int = 0, *, from_file: bool = False) -> Structure:
     """Return one structure made from :class:`ase.Atoms`.
 
     Parameters
     ----------
     atoms : ase.Atoms
-        Properties come from ``info``, ``arrays`` and stored calculator results.
+        Properties come from ``info``, ``arrays`` and those stored calculator results that belong to
+        this geometry.
     k : int, default 0
         Number of the structure in the messages of errors.
+    from_file : bool, default False
+        Whether a reader of files has just made the atoms, whose results are their own then.
 
     Returns
     -------
@@ -142,15 +152,15 @@ def structure_from_ase(atoms: Atoms, k: int = 0) -> Structure:
     charge, multiplicity = info.pop("charge", None), info.pop("multiplicity", None)
     for name, value in (("charge", charge), ("multiplicity", multiplicity)):
         number = isinstance(value, int | float | np.integer | np.floating)
+        number = number and not isinstance(value, bool)
         fits = number and (name == "charge" or float(value).is_integer())
         if value is not None and not fits:
             raise StructureError(
                 f"structure {k}: info[{name!r}] is {short(value)}; it must be one number, "
                 "whole for a multiplicity"
             )
-    arrays = {k: v for k, v in atoms.arrays.items() if k not in {"numbers", "positions"}}
-    results = getattr(atoms.calc, "results", None) or {}
-    for name, value in results.items():
+    arrays = {k: v for k, v in atoms.arrays.items() if k not in TAKEN_NAMES}
+    for name, value in _results(atoms, from_file).items():
         if value is None:
             continue
         per_atom = name in {"forces", "charges", "magmoms", "energies", "stresses"}
@@ -167,3 +177,16 @@ def structure_from_ase(atoms: Atoms, k: int = 0) -> Structure:
         properties=info,
         atom_properties=arrays,
     )
+
+
+def _results(atoms: Atoms, from_file: bool) -> Mapping[str, Any]:
+    """Return the stored results of the calculator, none where they are those of other atoms.
+
+    Atoms may share a calculator, which keeps the results of the last calculation, and atoms may
+    have moved since. Calculators that cannot tell are believed.
+    """
+    results: Mapping[str, Any] = getattr(atoms.calc, "results", None) or {}
+    check_state = getattr(atoms.calc, "check_state", None)
+    if from_file or not results or check_state is None:
+        return results
+    return {} if len(check_state(atoms)) else results

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from collections.abc import Set as AbstractSet
+from copy import deepcopy
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from kernchem._columns import atom_column, objects, value_column
+from kernchem._columns import atom_column, check_names, objects, value_column
 from kernchem._ragged import Ragged, frozen
-from kernchem._validation import real_numbers, short, whole_numbers
+from kernchem._validation import real_numbers, short, truth_values, whole_numbers
 from kernchem.errors import PropertyError, StructureError
 from kernchem.neighbors import find_contact, find_flat_cell
 from kernchem.structure import Structure, structure_from_ase
@@ -61,7 +62,7 @@ class Structures(Ragged[Structure]):
     properties : dict of array (n, ...), optional
         Values per structure.
     atom_properties : dict of array (n_atoms, ...), optional
-        Values per atom.
+        Values per atom, under other names than ``numbers`` and ``positions``.
 
     Attributes
     ----------
@@ -79,7 +80,7 @@ class Structures(Ragged[Structure]):
     UnknownElementError
         If an atomic number is not 1 to 118.
     PropertyError
-        If a property has the wrong length.
+        If a property has the wrong length, or a name that it cannot have.
 
     Examples
     --------
@@ -118,8 +119,8 @@ class Structures(Ragged[Structure]):
         if cells is not None:
             self.cells = frozen(real_numbers(cells, "cells"))
             nowhere = np.zeros((*self.cells.shape[:1], 3), dtype=bool)
-            self.pbc = frozen(nowhere if pbc is None else np.array(pbc, dtype=bool))
-        elif pbc is not None and np.any(pbc):
+            self.pbc = frozen(nowhere if pbc is None else truth_values(pbc, "pbc"))
+        elif pbc is not None and truth_values(pbc, "pbc").any():
             raise StructureError("pbc was given without cells; pass cells of shape (n, 3, 3) too")
         self.charge = None if charge is None else frozen(real_numbers(charge, "charge"))
         self.multiplicity = (
@@ -127,6 +128,7 @@ class Structures(Ragged[Structure]):
         )
         per_structure = {k: frozen(_as_column(v, k)) for k, v in (properties or {}).items()}
         per_atom = {k: frozen(_as_column(v, k)) for k, v in (atom_properties or {}).items()}
+        check_names(per_atom)
         self.per_atom = frozenset(per_atom)
         self.properties: Mapping[str, npt.NDArray[Any]] = MappingProxyType(per_structure | per_atom)
         both = self.per_atom.intersection(per_structure)
@@ -154,9 +156,11 @@ class Structures(Ragged[Structure]):
 
         Properties come from ``info`` (per structure), ``arrays`` (per atom) and stored calculator
         results, under the names they have there; ``info["charge"]`` and ``info["multiplicity"]``
-        become :attr:`charge` and :attr:`multiplicity`. A number that some structures lack is NaN
-        there, a text is empty; arrays that some structures lack or whose shapes differ are kept as
-        an array of objects.
+        become :attr:`charge` and :attr:`multiplicity`. Results that belong to other atoms, because
+        these have moved since or share a calculator with others, are left out, as ASE itself does
+        not give them away: ``atoms.calc.check_state(atoms)`` tells what differs, in some 0.2 ms per
+        structure. A number that some structures lack is NaN there, a text is empty; arrays that
+        some structures lack or whose shapes differ are kept as an array of objects.
 
         Parameters
         ----------
@@ -219,13 +223,17 @@ class Structures(Ragged[Structure]):
         masks = [row != 0 for row in per_structure_numbers]
 
         def flat(blocks: Any, name: str) -> npt.NDArray[Any]:
+            if not hasattr(blocks, "__len__"):
+                raise PropertyError(
+                    f"{name!r} is {short(blocks)}; it must be an array, or a list of arrays"
+                )
             if len(blocks) != len(masks):
                 raise PropertyError(
                     f"{name!r} holds {len(blocks)} structures where there are {len(masks)}"
                 )
             kept = []
             for k, (block, mask) in enumerate(zip(blocks, masks, strict=True)):
-                rows = np.asarray(block)
+                rows = _rectangular(block, name)
                 if rows.ndim == 0 or len(rows) != len(mask):
                     raise StructureError(
                         f"structure {k}: {name!r} has shape {rows.shape} but the structure has "
@@ -262,6 +270,7 @@ class Structures(Ragged[Structure]):
         Structures
             All structures; the batch itself if there is only one.
         """
+        batches = [as_structures(batch) for batch in batches]
         if len(batches) == 1:
             return batches[0]
         ragged = {
@@ -290,9 +299,9 @@ class Structures(Ragged[Structure]):
             pbc = np.array([nowhere if item.pbc is None else item.pbc for item in items])
         charge = multiplicity = None
         if any(item.charge is not None for item in items):
-            charge = np.array([item.charge or 0.0 for item in items])
+            charge = [0.0 if item.charge is None else item.charge for item in items]
         if any(item.multiplicity is not None for item in items):
-            multiplicity = np.array([item.multiplicity or 0 for item in items])
+            multiplicity = [0 if item.multiplicity is None else item.multiplicity for item in items]
         names = list(dict.fromkeys(name for item in items for name in item.properties))
         properties = {}
         for name in names:
@@ -306,7 +315,12 @@ class Structures(Ragged[Structure]):
                     f"property {name!r} is per structure in one place and per atom in another; "
                     "rename one"
                 )
-            blocks = [item.atom_properties.get(name) for item in items]
+            blocks = [
+                _rectangular(item.atom_properties[name], name)
+                if name in item.atom_properties
+                else None
+                for item in items
+            ]
             column = atom_column(blocks, [len(item.numbers) for item in items])
             if column is None:
                 properties[name] = objects(blocks)
@@ -433,6 +447,12 @@ class Structures(Ragged[Structure]):
             if values is not None and not np.isfinite(values).all():
                 k = int(np.argwhere(~np.isfinite(values))[0, 0])
                 raise StructureError(f"structure {k}: {name} holds {values[k]}; it must be finite")
+        if self.multiplicity is not None and (self.multiplicity < 0).any():
+            k = int(np.flatnonzero(self.multiplicity < 0)[0])
+            raise StructureError(
+                f"structure {k}: multiplicity holds {self.multiplicity[k]}; it is 2S + 1, from 1 "
+                "on, and 0 where none is known"
+            )
         self._check_cells()
         contact = find_contact(self.positions, self.offsets, MIN_DISTANCE, self.cells, self.pbc)
         if contact is not None:
@@ -512,22 +532,37 @@ def _item_from(item: Any, k: int) -> Structure:
 
 def _check_item(item: Structure, k: int) -> None:
     """Raise if the arrays of one structure do not fit each other."""
-    n_atoms = len(item.numbers)
-    if np.shape(item.positions) != (n_atoms, 3):
+    numbers = whole_numbers(item.numbers, f"structure {k}: numbers")
+    positions = real_numbers(item.positions, f"structure {k}: positions")
+    n_atoms = numbers.size
+    if numbers.ndim != 1 or positions.shape != (n_atoms, 3):
         raise StructureError(
-            f"structure {k}: positions have the shape {np.shape(item.positions)}, expected "
-            f"{(n_atoms, 3)} for its {n_atoms} atomic numbers"
+            f"structure {k}: positions have the shape {positions.shape} and numbers "
+            f"{numbers.shape}, expected (n_atoms, 3) and (n_atoms,)"
+        )
+    cell = None if item.cell is None else real_numbers(item.cell, f"structure {k}: cell")
+    pbc = None if item.pbc is None else truth_values(item.pbc, f"structure {k}: pbc")
+    if cell is not None and cell.shape != (3, 3):
+        raise StructureError(f"structure {k}: cell has the shape {cell.shape}, expected (3, 3)")
+    if pbc is not None and pbc.shape != (3,):
+        raise StructureError(f"structure {k}: pbc has the shape {pbc.shape}, expected (3,)")
+    if cell is None and pbc is not None and pbc.any():
+        raise StructureError(
+            f"structure {k}: pbc was given without a cell; pass the cell of shape (3, 3) too"
         )
     for name, values in item.atom_properties.items():
-        if np.ndim(values) == 0 or len(values) != n_atoms:
+        shape = _rectangular(values, name).shape
+        if shape[:1] != (n_atoms,):
             raise PropertyError(
-                f"structure {k}: property {name!r} has the shape {np.shape(values)} for {n_atoms} "
+                f"structure {k}: property {name!r} has the shape {shape} for {n_atoms} "
                 "atoms; give one row per atom"
             )
 
 
 def _each(X: Any) -> Iterable[Any]:
     """Return samples one by one; a single structure is the only one of its kind."""
+    if isinstance(X, np.ndarray) and X.ndim == 0:
+        X = X.item()
     if isinstance(X, Structure) or hasattr(X, "get_atomic_numbers"):
         return [X]
     if isinstance(X, str | bytes) or not isinstance(X, Iterable):
@@ -536,22 +571,39 @@ def _each(X: Any) -> Iterable[Any]:
 
 
 def _rebuild(fields: dict[str, Any]) -> Structures:
+    # An array of objects forgets which of them were read-only.
+    for name, values in fields["properties"].items():
+        fields["properties"][name] = _as_column(values, name) if values.dtype == object else values
     return Structures._unchecked(**fields)
 
 
 def _rows_of_numbers(numbers: Any, n: int) -> list[npt.NDArray[np.int64]]:
     """Return atomic numbers per structure, one row shared by all ``n`` frames if there is one."""
-    if len(numbers) and np.ndim(numbers[0]) == 0:
+    # As objects, rows of different lengths have a dimension too.
+    if len(numbers) and np.asarray(numbers[0], dtype=object).ndim == 0:
         return [whole_numbers(numbers, "numbers")] * n
-    return [whole_numbers(row, "numbers") for row in numbers]
+    return [whole_numbers(row, f"structure {k}: numbers") for k, row in enumerate(numbers)]
 
 
-def _as_column(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+def _rectangular(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     try:
-        array = np.array(values)
+        return np.asarray(values)
     except ValueError as error:
         raise PropertyError(
             f"property {name!r} is no rectangular array ({error}); pass rows of different lengths "
             "as an array of objects"
         ) from None
-    return array if array.ndim else array[None]
+
+
+def _as_column(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    """Return a copy of a property, down to the arrays and lists that it holds as objects."""
+    column = np.array(_rectangular(values, name))
+    if column.dtype == object:
+        column = objects([_owned(value) for value in column.flat]).reshape(column.shape)
+    return column if column.ndim else column[None]
+
+
+def _owned(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return frozen(value.copy())
+    return deepcopy(value) if isinstance(value, list | dict | set) else value

@@ -239,6 +239,15 @@ def test_what_is_none_is_named(X, said):
         as_environments(X)
 
 
+def test_lists_and_arrays_of_one_item(batch):
+    array = np.empty((), dtype=object)
+    array[()] = batch[3]
+    assert_holds(as_environments(array), [parts(batch)[3]])
+    assert_holds(Environments.concatenate([[batch[3]], batch[1:2]]), parts(batch[[3, 1]]))
+    with pytest.raises(StructureError, match="int 5"):
+        Environments.concatenate([5])
+
+
 def test_they_show_what_they_are(batch):
     water = Environments(np.ones((4, 2)), [8, 1, 1, 6], [0, 3, 4])
     assert repr(water) == "Environments(2 structures, 4 atoms, 2 features)"
@@ -252,8 +261,11 @@ def test_they_show_what_they_are(batch):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"values": "water"}, "values is str 'water'"),
-        ({"values": [[1.0], [2.0, 3.0], [1.0]]}, "values is list .*one array"),
+        ({"values": "water"}, "values must hold real numbers; got str 'water'"),
+        ({"values": [["1"], ["2"], ["3"]]}, "values must hold real numbers"),
+        ({"values": [[True], [False], [True]]}, "values must hold real numbers"),
+        ({"values": [[1.0], [2.0], [3j]]}, "values must hold real numbers"),
+        ({"values": [[1.0], [2.0, 3.0], [1.0]]}, "values must be one rectangular array"),
         ({"values": [1.0, 2.0, 3.0]}, r"values has shape \(3,\).*\(3, n_features\)"),
         ({"values": [[1.0]] * 2}, r"values has shape \(2, 1\)"),
         ({"values": [[1.0], [2.0], [np.nan]]}, "structure 1: feature 0 of atom 0 is nan"),

@@ -225,6 +225,67 @@ def test_text_is_not_taken_for_numbers(tmp_path):
     assert data["smiles"].tolist() == ["F", "C(F)"]
 
 
+SMILES = [
+    r"F/C=C\F",
+    "C[C@H](O)F",
+    "[Na+].[Cl-]",
+    r"C[C@H](O)/C=C\F",
+    "[H][H]",
+    "O=C=O",
+    "F",
+    "[He]",
+]
+
+
+@pytest.mark.parametrize("smiles", SMILES)
+@pytest.mark.parametrize("form", ["{}", '"{}"', "'{}'"])
+def test_smiles_are_taken_as_they_stand(tmp_path, smiles, form):
+    comment = f"energy=-1.5 smiles={form.format(smiles)} name=007 gap=2"
+    data = read(write(tmp_path, "text.xyz", f"1\n{comment}\nHe 0 0 0\n"))
+    assert data["smiles"].tolist() == [smiles]
+    assert data["name"].tolist() == ["007"]
+    assert (data["energy"][0], data["gap"][0]) == (-1.5, 2)
+    assert list(data.properties) == ["smiles", "name", "gap", "energy"]
+
+
+def test_text_survives_the_writer_of_ase(tmp_path):
+    frames = [molecule("H2O") for _ in SMILES]
+    for atoms, smiles in zip(frames, SMILES, strict=True):
+        atoms.info = {"smiles": smiles, "name": 'the "old" one', "energy": -2.0}
+    ase.io.write(tmp_path / "ase.xyz", frames, format="extxyz")
+    data = read(tmp_path / "ase.xyz")
+    assert data["smiles"].tolist() == SMILES
+    assert set(data["name"]) == {'the "old" one'}
+    assert set(data["energy"]) == {-2.0}
+
+
+@pytest.mark.parametrize(
+    ("comment", "key", "text"),
+    [
+        ('note="a smiles=CC b" smiles=F', "smiles", "F"),
+        ("note='a smiles=CC b' smiles=F", "smiles", "F"),
+        ("note={a smiles=CC b} smiles=F", "smiles", "F"),
+        ("note=[a smiles=CC b] smiles=F", "smiles", "F"),
+        ('note="a \\" smiles=CC b" smiles=F', "smiles", "F"),
+        ("smiles=CC smiles=F", "smiles", "F"),
+        ('smiles="F/C=C\\\\F"', "smiles", "F/C=C\\F"),  # both backslashes written
+        ("gap=1 smiles = F", "smiles", "F"),
+        ("name={a b}", "name", "a b"),
+        ("name=[a b]", "name", "a b"),
+        ("name=[1,2]", "name", "[1,2]"),
+        ("name=N,N'-dimethylurea gap=1", "name", "N,N'-dimethylurea"),
+        ('comment="T"', "comment", "T"),
+        ('name=""', "name", ""),
+        ("name=''", "name", ""),
+    ],
+)
+def test_texts_of_a_comment(tmp_path, comment, key, text):
+    data = read(write(tmp_path, "text.xyz", f"1\n{comment}\nHe 0 0 0\n"))
+    assert data[key].tolist() == [text]
+    known = {"note", "gap", key}
+    assert set(data.properties) <= known
+
+
 def test_windows_line_ends_and_byte_order_mark(tmp_path):
     text = "\ufeff" + EXTXYZ.replace("\n", "\r\n")
     data = read(write(tmp_path, "windows.xyz", text))
@@ -280,6 +341,8 @@ def test_extxyz_cut_between_frames_is_whole(tmp_path, lines):
         (7, "q:R:1", "q:R:0", 1, 7),
         (7, "pos:R:3", "pos:R:99999999999", 1, 8),
         (7, "charge=0", "charge=high", 1, 7),
+        (7, "charge=0", "charge=T", 1, 7),
+        (7, "charge=0", "multiplicity=-1", 1, 6),
         (8, "F", "X", 1, 8),
         # What is wrong with the molecule is told at the line where its frame begins.
         (8, "0.0", "nan", 1, 6),
@@ -417,6 +480,15 @@ def test_folder_is_sorted_and_named(tmp_path):
     assert_array_equal(data["energy"], [2.0, np.nan, np.nan])
 
 
+def test_names_of_a_folder_keep_their_dots(tmp_path):
+    for name in ("h2_0.70.xyz", "h2_0.74.XYZ", "h2_0.80.extxyz"):
+        write(tmp_path, name, "1\n\nHe 0 0 0\n")
+    write(tmp_path, "h2_0.90.xyz.gz", gzip.compress(b"1\n\nHe 0 0 0\n"))
+    ase.io.write(tmp_path / "POSCAR.1", bulk("Si"), format="vasp")
+    names = ["POSCAR.1", "h2_0.70", "h2_0.74", "h2_0.80", "h2_0.90"]
+    assert read(tmp_path)["name"].tolist() == names
+
+
 def test_folder_with_several_frames_has_no_names(tmp_path):
     write(tmp_path, "b.xyz", EXTXYZ)
     write(tmp_path, "a.npz", npz_bytes(**NPZ))
@@ -468,6 +540,9 @@ def test_format_overrides_the_suffix(tmp_path):
     assert len(read(write(tmp_path, "arrays.bin", npz_bytes(**NPZ)), format="npz")) == 2
     with pytest.raises(SettingError, match=r"'xzy' is unknown.*extxyz"):
         read(tmp_path / "frames.txt", format="xzy")
+    for wrong in (["xyz"], 3):
+        with pytest.raises(SettingError, match=r"unknown.*extxyz"):
+            read(tmp_path / "frames.txt", format=wrong)
 
 
 def test_a_file_without_suffix_is_recognised_by_content(tmp_path):
@@ -544,6 +619,16 @@ def test_archive_with_two_arrays_of_numbers(tmp_path):
     data = read(write(tmp_path, "both.npz", content))
     assert data.elements == (1, 6, 8)
     assert data["z"].tolist() == [0.5, 1.5]
+
+
+def test_archive_with_other_coordinates(tmp_path):
+    other = npz_bytes(**NPZ, positions=NPZ["R"] + 1.0, numbers=NPZ["Z"] + 1)
+    data = read(write(tmp_path, "both.npz", other))
+    plain = read(write(tmp_path, "plain.npz", npz_bytes(**NPZ)))
+    assert set(data.properties) == set(plain.properties)
+    for atoms, item in zip(data.to_ase(), plain, strict=True):
+        assert_array_equal(atoms.positions, item.positions)
+        assert_array_equal(atoms.numbers, item.numbers)
 
 
 def test_only_zeros_pad_an_archive(tmp_path):

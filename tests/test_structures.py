@@ -5,12 +5,15 @@ import os
 import pickle
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from effort import examples
 from hypothesis import given, settings
@@ -290,6 +293,19 @@ def test_arrays_are_read_only_and_copied():
         batch.properties["energy"] = energy
 
 
+def test_arrays_of_objects_are_read_only_and_copied():
+    first, second = molecule("CO"), molecule("N2")
+    first.info, second.info = ({"spec": np.arange(n), "nested": [[n], [1, 2]]} for n in (3, 2))
+    batch = Structures.from_ase([first, second])
+    first.info["spec"][0] = 99
+    first.info["nested"].append(99)
+    for copy in (batch, batch[::-1][::-1], pickle.loads(pickle.dumps(batch))):
+        assert [values.tolist() for values in copy["spec"]] == [[0, 1, 2], [0, 1]]
+        assert copy["nested"].tolist() == [[[3], [1, 2]], [[2], [1, 2]]]
+        with pytest.raises(ValueError, match="read-only"):
+            copy["spec"][0][0] = 99
+
+
 # -- conversions ---------------------------------------------------------------------------------
 
 
@@ -323,6 +339,60 @@ def test_calculator_results_become_properties():
     assert_array_equal(batch["forces"], np.concatenate([forces, forces]))
     assert_array_equal(batch["dipole"], np.ones((2, 3)))
     assert batch.per_atom == {"forces"}
+
+
+def test_results_of_a_shared_calculator_belong_to_one_geometry():
+    calculator = EMT()
+    frames = [Atoms("CO", [[0, 0, 0], [0, 0, length]]) for length in (1.0, 1.1, 1.3)]
+    for atoms in frames:
+        atoms.calc = calculator
+        last = atoms.get_potential_energy()
+    batch = Structures.from_ase(frames)
+    assert_array_equal(batch["energy"], [np.nan, np.nan, last])
+    for atoms in frames:
+        atoms.calc = EMT()
+        atoms.get_potential_energy()
+    own = [EMT().get_potential_energy(atoms) for atoms in frames]
+    assert_array_equal(Structures.from_ase(frames)["energy"], own)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda atoms: atoms.positions.__setitem__((0, 2), 0.3),
+        lambda atoms: atoms.numbers.__setitem__(0, 7),
+        lambda atoms: atoms.__delitem__(1),
+        lambda atoms: atoms.set_cell(np.eye(3) * 9),
+    ],
+)
+def test_results_of_atoms_that_changed_are_left_out(change):
+    atoms, other = molecule("H2O"), molecule("CH4")
+    for item in (atoms, other):
+        item.calc = SinglePointCalculator(item, energy=-3.5, forces=np.ones((len(item), 3)))
+    change(atoms)
+    # What ASE says of them.
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_potential_energy()
+    batch = as_structures([atoms, other])
+    assert_array_equal(batch["energy"], [np.nan, -3.5])
+    assert_array_equal(np.isnan(batch["forces"][:, 0]), [True] * len(atoms) + [False] * 5)
+    assert not as_structures(atoms).properties
+
+
+def test_a_calculator_that_cannot_tell_is_believed():
+    atoms = molecule("H2O")
+    atoms.calc = SimpleNamespace(results={"energy": 2.5})
+    assert_array_equal(Structures.from_ase(atoms)["energy"], [2.5])
+
+
+@pytest.mark.parametrize(("name", "values"), [("numbers", [7]), ("positions", [[1.0, 2.0, 3.0]])])
+def test_a_property_is_not_called_as_the_atoms_are(name, values):
+    with pytest.raises(PropertyError, match=f"'{name}'.*rename"):
+        Structures([1], [[0, 0, 0]], [0, 1], atom_properties={name: values})
+    own = Structure(np.array([1]), np.zeros((1, 3)), atom_properties={name: np.array(values)})
+    for convert in (as_structures, Structure.to_ase):
+        with pytest.raises(PropertyError, match=f"'{name}'.*rename"):
+            convert(own)
 
 
 def test_missing_values_are_nan_or_empty():
@@ -505,6 +575,15 @@ def test_property_of_wrong_length():
         make_batch(properties={"q": [1, 2]}, atom_properties={"q": [[1, 2, 3], [4, 5]]})
 
 
+NO_TRUTH_VALUES = ("False", "F", np.nan, 0.5, 2, -1, None)
+
+
+@pytest.mark.parametrize("pbc", [[[1, 0, 1]] * 2, [[1.0, 0.0, 1.0]] * 2, [[True, False, True]] * 2])
+def test_zeros_and_ones_are_truth_values(pbc):
+    batch = make_batch(cells=[np.eye(3) * 9] * 2, pbc=pbc)
+    assert batch.pbc.tolist() == [[True, False, True]] * 2
+
+
 def _flat():
     return WATER[0] + METHANE_LIKE[0], WATER[1] + METHANE_LIKE[1], [0, 3, 5]
 
@@ -531,6 +610,18 @@ def _flat():
         {"charge": [0, np.nan]},
         {"multiplicity": [1, 1.5]},
         {"multiplicity": [1, 1, 1]},
+        {"multiplicity": [1, -3]},
+        {"multiplicity": [True, True]},
+        {"numbers": ["8", "1", "1", "6", "1"]},
+        {"positions": np.array(WATER[1] + METHANE_LIKE[1]).astype(str)},
+        {"positions": np.array(WATER[1] + METHANE_LIKE[1]) + 1j},
+        {"positions": [[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 0, None]]},
+        {"charge": ["1", "0"]},
+        {"charge": [True, False]},
+        {"charge": [[1], [0, 1]]},
+        {"cells": np.array([np.eye(3) * 9] * 2).astype(str)},
+        *({"cells": [np.eye(3) * 9] * 2, "pbc": [[value] * 3] * 2} for value in NO_TRUTH_VALUES),
+        *({"pbc": [[value] * 3] * 2} for value in NO_TRUTH_VALUES),
     ],
 )
 def test_arrays_that_do_not_fit(wrong):
@@ -559,6 +650,61 @@ def test_what_is_no_structure_says_how_to_make_one(X):
         as_structures(X)
 
 
+def test_an_array_around_a_structure_is_one(molecules):
+    array = np.empty((), dtype=object)
+    array[()] = molecules[3]
+    assert list(as_structures(array)) == [molecules[3]]
+    with pytest.raises(StructureError, match="got int 5"):
+        as_structures(np.array(5))
+
+
+def test_lists_are_joined_as_batches_are(molecules):
+    atoms = molecules[:2].to_ase()
+    for parts in ([atoms], [atoms, molecules[:0]], [molecules[:1], atoms[1:]], iter([atoms])):
+        joined = Structures.concatenate(parts)
+        assert isinstance(joined, Structures)
+        assert list(joined) == list(molecules[:2])
+    with pytest.raises(StructureError, match="int 5"):
+        Structures.concatenate([5])
+
+
+def test_lists_do_as_arrays_of_a_structure():
+    own = Structure([1, 1], [[0, 0, 0], [0, 0, 1]], atom_properties={"q": [1, 2]})
+    assert as_structures(own)["q"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "positions", "more"),
+    [
+        ([[8, 1, 1]], [[[0, 0], [0, 0, 1], [0, 1, 0]]], {}),
+        ([[8, [1], 1]], [WATER[1]], {}),
+        ([[8, 1, 1], [8, [1], 1]], [WATER[1]] * 2, {}),
+        ([WATER[0]], [WATER[1]], {"atom_properties": {"q": [[1, [2], 3]]}}),
+        ([WATER[0]], [WATER[1]], {"atom_properties": {"q": 3}}),
+    ],
+)
+def test_ragged_lists_are_told(numbers, positions, more):
+    with pytest.raises((StructureError, PropertyError), match=r"rectangular|array"):
+        Structures.from_arrays(numbers, positions, **more)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"numbers": [8, [1]]},
+        {"numbers": 1},
+        {"numbers": [[1, 1]]},
+        {"positions": [[0, 0], [0, 0, 1]]},
+        {"atom_properties": {"q": [[1], [2, 3]]}},
+        {"charge": [1, 2]},
+    ],
+)
+def test_ragged_lists_of_an_item_are_told(molecules, wrong):
+    own = Structure(**({"numbers": [1, 1], "positions": [[0, 0, 0], [0, 0, 1]]} | wrong))
+    with pytest.raises(KernchemError):
+        as_structures([molecules[0], own])
+
+
 def test_item_that_is_no_structure_is_named(molecules):
     with pytest.raises(StructureError, match="item 2 is str 'CCO'"):
         as_structures([molecules[0], molecule("H2O"), "CCO"])
@@ -570,6 +716,15 @@ def test_items_whose_arrays_do_not_fit_are_named(molecules):
     short = Structure(np.array([1, 1]), np.zeros((1, 3)))
     with pytest.raises(StructureError, match="structure 1: positions"):
         as_structures([molecules[0], short])
+    for wrong in (
+        {"pbc": np.ones(3, dtype=bool)},
+        {"pbc": True, "cell": np.eye(3)},
+        {"pbc": ["F"] * 3, "cell": np.eye(3)},
+        {"cell": np.ones(3)},
+    ):
+        own = Structure(np.array([1]), np.zeros((1, 3)), **wrong)
+        with pytest.raises(StructureError, match=r"structure 1: (pbc|cell)|pbc must"):
+            as_structures([molecules[0], own])
     loose = Structure(np.array([1]), np.zeros((1, 3)), atom_properties={"q": np.ones(2)})
     with pytest.raises(PropertyError, match="structure 1: property 'q'"):
         as_structures([molecules[0], loose])
@@ -588,6 +743,8 @@ def test_a_name_is_per_structure_or_per_atom():
     [
         ("charge", "plus"),
         ("charge", [1, 2]),
+        ("charge", True),
+        ("multiplicity", True),
         ("multiplicity", 1.5),
         ("multiplicity", "singlet"),
         ("multiplicity", np.inf),

@@ -24,6 +24,9 @@ _Array = npt.NDArray[np.float64]
 #: Properties that tell a reader which molecule it is.
 _IDENTIFIERS = ("name", "id", "smiles")
 
+#: Columns of extended XYZ that ASE takes for the elements of the atoms.
+_ELEMENTS = frozenset({"Z", "symbols"})
+
 
 class Writer(Protocol):
     """Takes predictions batch by batch, one column for each name."""
@@ -130,13 +133,19 @@ class XyzWriter:
 
 
 def _atoms(molecule: Structure) -> Atoms:
-    """Return ASE's object without the values that a batch fills in where a molecule has none."""
+    """Return ASE's object as it can be written.
+
+    That is without the values that a batch fills in where a molecule has none.
+    """
     atoms = molecule.to_ase()
     for name, value in molecule.properties.items():
         blank = value is None or (isinstance(value, str) and not value)
         if blank or (np.ndim(value) == 0 and isinstance(value, float) and np.isnan(value)):
             del atoms.info[name]
     for name, values in molecule.atom_properties.items():
+        if name in _ELEMENTS:
+            del atoms.arrays[name]
+            continue
         # A line of text holds one row of numbers.
         if values.ndim > 2:
             del atoms.arrays[name]

@@ -16,6 +16,7 @@ from command import runner
 from kernchem import KRR, DeltaLearner, load, save
 from kernchem.cli import main, memory
 from kernchem.cli.memory import largest_training_set
+from kernchem.cli.outputs import XyzWriter
 from kernchem.cli.reservoir import Reservoir
 from kernchem.cli.summary import Summary
 from kernchem.cli.training_molecules import draw
@@ -24,6 +25,7 @@ from kernchem.descriptors import BagOfBonds, OverlapEigenvalues
 from kernchem.io import read
 from kernchem.kernels import AtomSum, Gaussian, Laplacian
 from kernchem.models import Term
+from kernchem.structures import Structures
 
 TARGET, GFN2 = "atomization_energy", "gfn2_atomization_energy"
 FIXED = ["--descriptor", "bob", "--kernel", "laplacian", "--no-plot", "--quiet"]
@@ -135,6 +137,20 @@ def test_extended_xyz_keeps_what_was_there(folder, reference, suffix, tmp_path):
     assert again.exit_code == 2
     assert "choose another name" in again.stderr
     assert not (tmp_path / "again.xyz").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("Z", [7, 1]), ("Z", [7.0, 1.0]), ("symbols", ["N", "H"])]
+)
+def test_extended_xyz_keeps_the_elements(tmp_path, name, column):
+    batch = Structures.from_arrays(
+        [[8, 1]], [[[0, 0, 0], [0, 0, 0.97]]], atom_properties={name: [column], "q": [[1.0, 2.0]]}
+    )
+    with (tmp_path / "out.xyz").open("w") as stream:
+        XyzWriter(stream, ["gap"]).write(batch, 0, np.array([[2.0]]), None)
+    data = read(tmp_path / "out.xyz")
+    assert data.numbers.tolist() == [8, 1]
+    assert data["q"].tolist() == [1.0, 2.0]
 
 
 def test_batches_change_nothing_and_are_all_that_is_held(folder, monkeypatch):
