@@ -187,6 +187,17 @@ def _results(atoms: Atoms, from_file: bool) -> Mapping[str, Any]:
     """
     results: Mapping[str, Any] = getattr(atoms.calc, "results", None) or {}
     check_state = getattr(atoms.calc, "check_state", None)
-    if from_file or not results or check_state is None:
+    if from_file or not results or check_state is None or _are_same(atoms, atoms.calc):
         return results
     return {} if len(check_state(atoms)) else results
+
+
+def _are_same(atoms: Atoms, calc: Any) -> bool:
+    """Whether atoms are those of a calculator to the last bit, which ASE takes long to find out."""
+    known = getattr(calc, "atoms", None)
+    if known is None or atoms.arrays.keys() != known.arrays.keys():
+        return False
+    same = all(np.array_equal(atoms.arrays[name], known.arrays[name]) for name in atoms.arrays)
+    return same and bool(
+        (atoms.cell.array == known.cell.array).all() and (atoms.pbc == known.pbc).all()
+    )

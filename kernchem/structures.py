@@ -158,9 +158,9 @@ class Structures(Ragged[Structure]):
         results, under the names they have there; ``info["charge"]`` and ``info["multiplicity"]``
         become :attr:`charge` and :attr:`multiplicity`. Results that belong to other atoms, because
         these have moved since or share a calculator with others, are left out, as ASE itself does
-        not give them away: ``atoms.calc.check_state(atoms)`` tells what differs, in some 0.2 ms per
-        structure. A number that some structures lack is NaN there, a text is empty; arrays that
-        some structures lack or whose shapes differ are kept as an array of objects.
+        not give them away: ``atoms.calc.check_state(atoms)`` tells what differs. A number that some
+        structures lack is NaN there, a text is empty; arrays that some structures lack or whose
+        shapes differ are kept as an array of objects.
 
         Parameters
         ----------
