@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils.validation import check_is_fitted
 
-from kernchem._threads import effective_n_jobs
 from kernchem.descriptors import (
     BagOfBonds,
     CoulombMatrix,
@@ -56,7 +54,7 @@ def encode_descriptor(descriptor: Any) -> dict[str, Any]:
     if isinstance(descriptor, JointDescriptor):
         return {"joint": [encode_descriptor(one) for one in descriptor.descriptors]}
     class_name(descriptor)
-    check_is_fitted(descriptor, "n_features_out_")
+    descriptor._require_fitted()
     layout = _layout_of(descriptor)[0](descriptor)
     return {"descriptor": encode(descriptor), "layout": layout}
 
@@ -121,8 +119,6 @@ def decode_descriptor(node: Any, n_features: int, *, local: bool = False) -> Des
     descriptor = decode(settings)
     if not isinstance(descriptor, Descriptor):
         raise ModelFileError(f"{type(descriptor).__name__} is no descriptor")
-    # Checked by `transform` only, which is never called here.
-    effective_n_jobs(getattr(descriptor, "n_jobs", None))
     _layout_of(descriptor)[1](descriptor, layout, n_features)
     if descriptor.local != local:
         kinds = ("structures", "atoms")
