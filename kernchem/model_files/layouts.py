@@ -248,15 +248,16 @@ def _common_from_json(descriptor: Any, layout: Any, n_features: int) -> None:
         descriptor._set_size(whole(found["size"], "size", 1, n_features))
     if "types" in found:
         sizes = (4, 4) if isinstance(descriptor, Torsions) else (1, 3)
-        types = [_type_from_json(members, elements, sizes) for members in _items(found["types"])]
+        items = _items(found["types"], int(not isinstance(descriptor, Torsions)))
+        types = [_type_from_json(members, elements, sizes) for members in items]
         if len(set(types)) < len(types) or len(types) > n_features:
             raise ModelFileError("a type of a layout is there twice, or there are too many")
         descriptor._set_types(types)
 
 
-def _items(value: Any) -> list[Any]:
-    if not isinstance(value, list) or not value:
-        raise ModelFileError("types must be a list that is not empty")
+def _items(value: Any, fewest: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) < fewest:
+        raise ModelFileError(f"types must be a list of at least {fewest}")
     return value
 
 

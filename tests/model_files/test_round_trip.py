@@ -147,6 +147,7 @@ MOLECULAR = {
     ),
     "spectra of atoms": lambda: molecular(SLATM(per_atom=True, **COARSE), AtomSum(Gaussian(50.0))),
     "torsions": lambda: molecular(Torsions(), Gaussian(50.0)),
+    "no torsions": lambda: molecular(Torsions(bond_range=(0.1, 0.2)), Gaussian(50.0)),
     "terms": lambda: molecular(None, TERMS),
     "terms, tuned": lambda: molecular(None, TERMS, alpha="loo"),
     "one term": lambda: molecular(None, Term(CoulombMatrix("random"), Laplacian(500.0))),
