@@ -13,7 +13,7 @@ from kernchem._threads import run_panels
 from kernchem._validation import is_positive, is_whole
 from kernchem.descriptors import fchl19_jit
 from kernchem.descriptors.base import Descriptor
-from kernchem.descriptors.pairs import element_kinds, pair_table
+from kernchem.descriptors.pairs import element_kinds, pair_table, point_names
 from kernchem.descriptors.radii import element_number
 from kernchem.elements import symbol
 from kernchem.environments import Environments, FeatureBlock
@@ -321,14 +321,14 @@ class FCHL19(Descriptor):
 
     def _feature_names(self) -> list[str]:
         names = [symbol(number) for number in self.elements_]
-        shells2, shells3 = self._shells()
-        found = [f"{name}(r={shell:.3g})" for name in names for shell in shells2]
+        shells2, shells3 = (point_names(shells, "g", 3) for shells in self._shells())
+        found = [f"{name}(r={shell})" for name in names for shell in shells2]
         for a, b in pair_table(self.elements_)[0]:
             for shell in shells3:
                 for m in range(self.n_fourier):
                     for part in ("cos", "sin"):
                         angle = f"{part}({2 * m + 1} theta)"
-                        found.append(f"{names[a]}-{names[b]}(r={shell:.3g}, {angle})")
+                        found.append(f"{names[a]}-{names[b]}(r={shell}, {angle})")
         return found
 
 

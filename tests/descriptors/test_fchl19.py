@@ -188,6 +188,15 @@ def test_elements_that_are_given_have_columns(molecules):
         FCHL19(elements=["O", "H"], **SMALL).fit(molecules)
 
 
+def test_names_differ_however_near_the_shells_are():
+    descriptor = FCHL19(r_cut=12.0, n_radial=160, n_radial_3=400).fit(
+        Structures([1], [[0.0] * 3], [0, 1])
+    )
+    names = descriptor.get_feature_names_out()
+    assert len(set(names)) == len(names) == 160 + 2 * 400
+    assert names[[0, 133, 159]].tolist() == ["H(r=0.075)", "H(r=10.05)", "H(r=12)"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
