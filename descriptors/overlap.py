@@ -296,7 +296,7 @@ class OverlapEigenvalues(Descriptor):
         self._require_fit(structures)
 
     def _check_settings(self) -> None:
-        if self.orbitals not in _N_ORBITALS:
+        if not isinstance(self.orbitals, str) or self.orbitals not in _N_ORBITALS:
             raise SettingError(f"orbitals={self.orbitals!r} is unknown; choose 's' or 'sp'")
         if self.r_cut is not None and not is_positive(self.r_cut):
             raise SettingError(

@@ -578,6 +578,7 @@ def test_matching_pays_for_atoms_without_partner():
     ("setting", "said"),
     [
         ({"orbitals": "spd"}, "orbitals='spd'"),
+        ({"orbitals": ["s"]}, "orbitals=.'s'"),
         ({"r_cut": 0.0}, "r_cut=0.0"),
         ({"r_cut": np.inf}, "r_cut=inf"),
         ({"r_cut": "6"}, "r_cut='6'"),
