@@ -108,17 +108,15 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
                 f"{type(self).__name__} was given no structures to learn its layout from; "
                 "fit it on at least one"
             )
-        # A copy learns, without what this object learnt earlier, and is taken over as a whole.
-        learnt = copy.copy(self)
-        arguments = self.get_params(deep=False)
-        for name in vars(self):
-            if name.endswith("_") and name not in arguments:
-                delattr(learnt, name)
+        # Another object learns, and is taken over as a whole. It is made by hand, as a class may
+        # leave out of its copies what it does not need in a pickle.
+        learnt = type(self).__new__(type(self))
+        learnt.__dict__.update(vars(self))
         learnt.elements_ = structures.elements
         learnt._learn(structures)
         learnt._fitted_with = {
             name: copy.copy(value) if isinstance(value, dict | list | np.ndarray) else value
-            for name, value in arguments.items()
+            for name, value in learnt.get_params(deep=False).items()
             if name not in _FREE
         }
         self.__dict__ = learnt.__dict__

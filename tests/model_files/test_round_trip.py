@@ -76,6 +76,12 @@ def molecular(descriptor, kernel=None, y=Y, **settings):
         return KRR(kernel, descriptor=descriptor, **(settings or FIXED)).fit(TRAIN, y)
 
 
+def refitted(descriptor, **settings):
+    model = make_pipeline(descriptor, KRR(Laplacian(500.0), **FIXED)).fit(TRAIN, Y)
+    model[0].set_params(**settings)
+    return model.fit(TRAIN, Y)
+
+
 def on_arrays(kernel, **settings):
     return KRR(kernel, **{**FIXED, "alpha": 1e-3, **settings}).fit(X, Z)
 
@@ -168,6 +174,7 @@ MOLECULAR = {
     "pipeline": lambda: make_pipeline(CoulombMatrix(), KRR(Laplacian(500.0), **FIXED)).fit(
         TRAIN, Y
     ),
+    "pipeline, fitted again": lambda: refitted(CoulombMatrix("random"), permutation="sorted"),
     "pipeline of one": lambda: Pipeline(
         [("model", KRR(Laplacian(500.0), descriptor=CoulombMatrix(), **FIXED))], verbose=False
     ).fit(TRAIN, Y),
