@@ -142,7 +142,7 @@ class CoulombMatrix(Descriptor):
                 f"sigma={self.sigma!r} is no standard deviation; give a finite number >= 0"
             )
         # An earlier fit with another permutation may have left one.
-        vars(self).pop("noise_seed_", None)
+        self.__dict__.pop("noise_seed_", None)
         if self.permutation == "random":
             self.noise_seed_ = _seed(self.random_state)
         self._set_size(int(structures.sizes.max()) if self.size is None else int(self.size))
