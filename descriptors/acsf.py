@@ -15,7 +15,7 @@ from kernchem._validation import is_positive
 from kernchem.descriptors import acsf_jit
 from kernchem.descriptors.base import Descriptor
 from kernchem.descriptors.pairs import element_kinds, pair_name
-from kernchem.descriptors.radii import element_number
+from kernchem.descriptors.radii import element_number, element_numbers
 from kernchem.descriptors.symmetry_functions import (
     angular_layout,
     angular_parameters,
@@ -66,7 +66,7 @@ class _SymmetryFunctions(Descriptor):
     def _check_cutoff(self) -> None:
         if not is_positive(self.r_cut):
             raise SettingError(f"r_cut={self.r_cut!r} must be a finite number of angstrom above 0")
-        if self.cutoff not in _CUTOFFS:
+        if not isinstance(self.cutoff, str) or self.cutoff not in _CUTOFFS:
             raise SettingError(f"cutoff={self.cutoff!r} is unknown; choose 'cosine' or 'tanh'")
 
     def _set_width(self, n_kinds: int) -> None:
@@ -232,7 +232,7 @@ class ACSF(_SymmetryFunctions):
         self._narrow = angular_parameters(self.g4, "g4", self.r_cut)
         self._wide = angular_parameters(self.g5, "g5", self.r_cut)
         if self.species is not None:
-            self.elements_ = _numbers(self.species)
+            self.elements_ = element_numbers(self.species, "species")
             self._require_known_elements(structures)
         self._set_width(len(self.elements_))
 
@@ -360,20 +360,6 @@ class WACSF(_SymmetryFunctions):
             *(f"radial[{k}]" for k in range(len(self._radial))),
             *(f"angular[{k}]" for k in range(len(self._narrow))),
         ]
-
-
-def _numbers(species: Any) -> tuple[int, ...]:
-    """Return the atomic numbers that a user listed, ascending."""
-    if isinstance(species, str | bytes) or not np.iterable(species):
-        raise SettingError(
-            f"species={species!r} is no list of elements; write e.g. ['H', 'C'] or [1, 6]"
-        )
-    numbers = [element_number(item, "species") for item in species]
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise SettingError(
-            f"species={species!r} must name at least one element, and each of them once"
-        )
-    return tuple(sorted(numbers))
 
 
 def _weight_table(weights: Any) -> _Array:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem._threads import run_panels
-from kernchem._validation import is_positive, is_whole
+from kernchem._validation import is_not_negative, is_positive, is_whole
 from kernchem.descriptors import atomic_coulomb_jit, overlap_jit
 from kernchem.descriptors.base import Descriptor
 from kernchem.elements import formula
@@ -135,7 +135,7 @@ class AtomicCoulombMatrix(Descriptor):
         return True
 
     def _learn(self, structures: Structures) -> None:
-        if self.sorting not in {"distance", "row-norm"}:
+        if not isinstance(self.sorting, str) or self.sorting not in {"distance", "row-norm"}:
             raise SettingError(f"sorting={self.sorting!r} is unknown; 'distance' or 'row-norm'")
         _check_cutoff("r_cut", self.r_cut, "decay", self.decay)
         _check_cutoff("pair_cut", self.pair_cut, "pair_decay", self.pair_decay)
@@ -221,7 +221,7 @@ def _check_cutoff(name: str, cutoff: float | None, decay_name: str, decay: float
             f"{name}={cutoff!r} must be a finite number of angstrom above 0, or None for no cutoff"
         )
     widest = 0.0 if cutoff is None else cutoff
-    if decay != 0 and not (is_positive(decay) and decay <= widest):
+    if not (is_not_negative(decay) and decay <= widest):
         raise SettingError(
             f"{decay_name}={decay!r} must be a width in angstrom from 0 to {name}={cutoff!r}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -10,12 +11,17 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from kernchem._threads import effective_n_jobs
+from kernchem._validation import short
 from kernchem.elements import formula, symbol
 from kernchem.environments import Environments
-from kernchem.errors import StructureError, UnknownElementError
+from kernchem.errors import SettingError, StructureError, UnknownElementError
 from kernchem.structures import Structures, as_structures
 
 __all__ = ["Descriptor"]
+
+#: Arguments that no feature depends on: they may be changed after ``fit``.
+_FREE = ("n_jobs", "verbose")
 
 
 class Descriptor(ABC, TransformerMixin, BaseEstimator):
@@ -44,6 +50,8 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
 
     elements_: tuple[int, ...]
     n_features_out_: int
+    #: The arguments at ``fit``; a descriptor pickled by an older version has none.
+    _fitted_with: dict[str, Any] | None = None
 
     @abstractmethod
     def _learn(self, structures: Structures) -> None:
@@ -88,16 +96,58 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
             If an argument of the constructor has a value it cannot have.
         StructureError
             If there are no molecules, or one of them is periodic.
+
+        Notes
+        -----
+        A ``fit`` that raises leaves the descriptor as it was.
         """
         structures = self._accepted(X)
+        effective_n_jobs(getattr(self, "n_jobs", None))
         if len(structures) == 0:
             raise StructureError(
                 f"{type(self).__name__} was given no structures to learn its layout from; "
                 "fit it on at least one"
             )
-        self.elements_ = structures.elements
-        self._learn(structures)
+        # Another object learns, and is taken over as a whole. It is made by hand, as a class may
+        # leave out of its copies what it does not need in a pickle.
+        learnt = type(self).__new__(type(self))
+        learnt.__dict__.update(vars(self))
+        learnt.elements_ = structures.elements
+        learnt._learn(structures)
+        learnt._fitted_with = {
+            name: copy.copy(value) if isinstance(value, dict | list | np.ndarray) else value
+            for name, value in learnt.get_params(deep=False).items()
+            if name not in _FREE
+        }
+        self.__dict__ = learnt.__dict__
         return self
+
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Return the features of the molecules on which the descriptor is fitted.
+
+        Parameters
+        ----------
+        X : Structures or sequence of ase.Atoms
+            Molecules; an iterator is read once.
+        y : ignored
+            Present for scikit-learn.
+        **fit_params : ignored
+            Arguments of ``fit`` of a subclass that has some.
+
+        Returns
+        -------
+        array (n_structures, n_features), or Environments
+            As :meth:`transform` returns them.
+
+        Raises
+        ------
+        SettingError
+            If an argument of the constructor has a value it cannot have.
+        StructureError
+            If there are no molecules, or one of them is periodic.
+        """
+        structures = as_structures(X)
+        return self.fit(structures, y, **fit_params).transform(structures)
 
     @property
     def local(self) -> bool:
@@ -125,8 +175,10 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
             If a molecule does not fit the layout learnt in ``fit``.
         StructureError
             If a structure is periodic and the descriptor is not.
+        SettingError
+            If an argument of the constructor, other than ``n_jobs``, was changed after ``fit``.
         """
-        check_is_fitted(self, "n_features_out_")
+        self._require_fitted()
         structures = self._accepted(X)
         self._require_known_elements(structures)
         self._require_fit(structures)
@@ -151,7 +203,7 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
         columns : array (n_features,)
             New position of each old column.
         """
-        check_is_fitted(self, "n_features_out_")
+        self._require_fitted()
         structures = self._accepted(X)
         self._require_known_elements(structures)
         return self._widen(structures)
@@ -169,8 +221,21 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
         array (n_features,) of str
             One name per column.
         """
-        check_is_fitted(self, "n_features_out_")
+        self._require_fitted()
         return np.array(self._feature_names(), dtype=object)
+
+    def _require_fitted(self) -> None:
+        """Raise NotFittedError before ``fit``, and SettingError if arguments changed since."""
+        check_is_fitted(self, "n_features_out_")
+        if self._fitted_with is None:
+            return
+        now = self.get_params(deep=False)
+        for name, value in self._fitted_with.items():
+            if name in now and not _are_same(value, now[name]):
+                raise SettingError(
+                    f"{name} of {type(self).__name__} was changed after fit, from {short(value)} "
+                    f"to {short(now[name])}: the layout is that of the old value; fit again"
+                )
 
     def _accepted(self, X: Any) -> Structures:
         """Return samples as structures of a kind that the descriptor can describe."""
@@ -202,3 +267,19 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.no_validation = True
         return tags
+
+
+def _are_same(first: Any, second: Any) -> bool:
+    """Whether two values of an argument are equal; what cannot be compared must be one object."""
+    if first is second or type(first) is not type(second):
+        return first is second
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(_are_same(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(_are_same, first, second))
+    try:
+        # NaN, as no other value, differs from itself.
+        same = (first == second) | ((first != first) & (second != second))  # noqa: PLR0124
+        return bool(np.shape(first) == np.shape(second) and np.all(same))
+    except (TypeError, ValueError):
+        return False

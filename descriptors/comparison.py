@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from kernchem.structures import Structures
@@ -16,6 +16,9 @@ __all__ = ["groups_within", "matching_cost", "same_composition"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
+
+# The tree rounds in its own way; what it finds is measured again.
+_WIDER = 1.0 + 1e-9
 
 
 def matching_cost(first: _Array, second: _Array) -> float:
@@ -75,29 +78,28 @@ def groups_within(
     -------
     list of list of int
         Numbers of the structures, each in the first group that it fits.
+
+    Notes
+    -----
+    Cost O(n log n) where few structures are near one another, or most are in few groups; up to
+    O(n^2) where the tolerance is about the distance of most of them.
     """
-    # First structures that are near in one column are looked up by bisection: of these few the
-    # other columns are compared. The column is the one that tells most of them apart.
+    # A structure that joins no earlier group begins one, and takes in all later ones that are near
+    # and still alone: each ends up in the first group that it fits.
     own = points[members]
-    column = own[:, np.argmax(np.ptp(own, axis=0))]
-    keys: list[float] = []
-    order: list[int] = []
-    leaders: list[int] = []
+    tree = cKDTree(own)
+    is_alone = np.ones(len(own), dtype=bool)
     groups: list[list[int]] = []
-    for k, key in enumerate(column.tolist()):
-        low = bisect.bisect_left(keys, key - tolerance)
-        high = bisect.bisect_right(keys, key + tolerance)
-        candidates = sorted(order[low:high])
-        gaps = np.linalg.norm(own[[leaders[group] for group in candidates]] - own[k], axis=1)
-        for group, gap in zip(candidates, gaps, strict=True):
-            near = gap <= tolerance
-            if near and (is_near is None or is_near(groups[group][0], int(members[k]))):
-                groups[group].append(int(members[k]))
-                break
-        else:
-            place = bisect.bisect_left(keys, key)
-            keys.insert(place, key)
-            order.insert(place, len(groups))
-            leaders.append(k)
-            groups.append([int(members[k])])
+    for k in range(len(own)):
+        if not is_alone[k]:
+            continue
+        near: _Rows = np.array(tree.query_ball_point(own[k], _WIDER * tolerance), dtype=np.int64)
+        near = np.sort(near[(near > k) & is_alone[near]])
+        near = near[np.linalg.norm(own[near] - own[k], axis=1) <= tolerance]
+        group = [int(members[k])]
+        for j in near.tolist():
+            if is_near is None or is_near(group[0], int(members[j])):
+                is_alone[j] = False
+                group.append(int(members[j]))
+        groups.append(group)
     return groups

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 from kernchem._threads import run_panels
-from kernchem._validation import is_positive, is_whole
+from kernchem._validation import is_not_negative, is_whole
 from kernchem.descriptors import coulomb_jit
 from kernchem.descriptors.base import Descriptor
 from kernchem.elements import MAX_ATOMIC_NUMBER, formula
@@ -127,7 +127,7 @@ class CoulombMatrix(Descriptor):
         self.n_jobs = n_jobs
 
     def _learn(self, structures: Structures) -> None:
-        if self.permutation not in _PERMUTATIONS:
+        if not isinstance(self.permutation, str) or self.permutation not in _PERMUTATIONS:
             raise SettingError(
                 f"permutation={self.permutation!r} is unknown; choose one of "
                 + ", ".join(repr(name) for name in _PERMUTATIONS)
@@ -137,12 +137,14 @@ class CoulombMatrix(Descriptor):
                 f"size={self.size!r} is no number of atoms; give a whole number from 1 on, or None "
                 "to learn it in fit"
             )
-        if self.sigma != 0 and not is_positive(self.sigma):
+        if not is_not_negative(self.sigma):
             raise SettingError(
                 f"sigma={self.sigma!r} is no standard deviation; give a finite number >= 0"
             )
+        # An earlier fit with another permutation may have left one.
+        self.__dict__.pop("noise_seed_", None)
         if self.permutation == "random":
-            self.noise_seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+            self.noise_seed_ = _seed(self.random_state)
         self._set_size(int(structures.sizes.max()) if self.size is None else int(self.size))
         self._require_fit(structures)
 
@@ -196,7 +198,9 @@ class CoulombMatrix(Descriptor):
             offsets = structures.offsets
             for start, stop in itertools.pairwise(offsets):
                 own = zlib.crc32(structures.numbers[start:stop].tobytes())
-                own = zlib.crc32(structures.positions[start:stop].tobytes(), own)
+                # Not -0.0, which equals 0.0.
+                positions = structures.positions[start:stop] + 0.0
+                own = zlib.crc32(positions.tobytes(), own)
                 generator = np.random.default_rng([self.noise_seed_, own])
                 noise[start:stop] = generator.normal(0.0, self.sigma, stop - start)
         return noise
@@ -214,6 +218,18 @@ class CoulombMatrix(Descriptor):
         wider = copy.copy(self)
         wider._set_size(needed)
         return wider, columns
+
+
+def _seed(random_state: Any) -> int:
+    """Return a seed that a user's seed or generator gives."""
+    try:
+        generator = check_random_state(random_state)
+    except ValueError:
+        raise SettingError(
+            f"random_state={random_state!r} is no seed; give a whole number from 0 to 2^32 - 1, a "
+            "numpy.random.RandomState, or None for another seed in each fit"
+        ) from None
+    return int(generator.randint(2**31 - 1))
 
 
 def _fill_spectra(

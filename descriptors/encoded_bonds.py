@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem._threads import run_panels
-from kernchem._validation import is_positive, is_whole
+from kernchem._validation import is_not_negative, is_positive, is_whole
 from kernchem.descriptors import encoded_bonds_jit
 from kernchem.descriptors.base import Descriptor
 from kernchem.descriptors.pairs import element_kinds, pair_name, pair_table
@@ -20,6 +20,10 @@ __all__ = ["EncodedBonds"]
 
 # Molecules per panel: enough that calling the compiled code costs nothing beside them.
 _PANEL = 128
+# The least width in units of the spacing of the grid.
+_NARROWEST = 0.1
+# No chain of bonds is longer, and compiled code holds it.
+_MOST_BONDS = 2**62
 
 
 class EncodedBonds(Descriptor):
@@ -68,7 +72,8 @@ class EncodedBonds(Descriptor):
     The number of features depends on the elements only: molecules of any size fit. The features are
     smooth in the distances, but with ``max_bonds`` they jump where a bond forms or breaks. Pairs
     that no chain of bonds joins are left out then. Each Gaussian is cut off where it is below
-    1e-17. Distances beyond the grid do not count. Cost O(n^2) per molecule of n atoms.
+    1e-17. Of distances beyond the grid only the tails count that reach into it. Cost O(n^2) per
+    molecule of n atoms.
 
     References
     ----------
@@ -123,6 +128,13 @@ class EncodedBonds(Descriptor):
             if not is_positive(value):
                 raise SettingError(f"{name}={value!r} must be a finite number above 0")
         self.grid_ = _theta(self.grid)
+        narrowest = _NARROWEST * (self.grid_[1] - self.grid_[0])
+        if self.sigma < narrowest:
+            raise SettingError(
+                f"sigma={self.sigma!r} lets Gaussians fall between the points of the grid: it must "
+                f"be {narrowest:.2g} angstrom or more with grid={self.grid!r}; choose a larger "
+                "width or more points"
+            )
         if self.elements is not None:
             self.elements_ = element_numbers(self.elements)
             self._require_known_elements(structures)
@@ -153,7 +165,7 @@ class EncodedBonds(Descriptor):
                 structures.offsets,
                 self._radii,
                 float(self.bond_factor),
-                -1 if self.max_bonds is None else int(self.max_bonds),
+                -1 if self.max_bonds is None else min(int(self.max_bonds), _MOST_BONDS),
                 pair_starts,
                 self.grid_,
                 float(self.sigma),
@@ -174,7 +186,7 @@ def _theta(grid: tuple[float, float, int]) -> npt.NDArray[np.float64]:
     """Return the grid points that a user's triple stands for."""
     if isinstance(grid, tuple | list) and len(grid) == 3:
         first, last, n = grid
-        numbers = (first == 0 or is_positive(first)) and is_positive(last) and is_whole(n, 2)
+        numbers = is_not_negative(first) and is_positive(last) and is_whole(n, 2)
         if numbers and first < last:
             return np.linspace(first, last, int(n))
     raise SettingError(

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem._threads import run_panels
-from kernchem._validation import is_positive, is_whole
+from kernchem._validation import is_not_negative, is_positive, is_whole
 from kernchem.descriptors import fchl19_jit
 from kernchem.descriptors.base import Descriptor
-from kernchem.descriptors.pairs import element_kinds, pair_table
-from kernchem.descriptors.radii import element_number
+from kernchem.descriptors.pairs import element_kinds, pair_table, point_names
+from kernchem.descriptors.radii import element_numbers
 from kernchem.elements import symbol
 from kernchem.environments import Environments, FeatureBlock
 from kernchem.errors import SettingError
@@ -182,12 +182,7 @@ class FCHL19(Descriptor):
     def _learn(self, structures: Structures) -> None:
         self._check_settings()
         if self.elements is not None:
-            if isinstance(self.elements, str) or not isinstance(self.elements, Sequence):
-                raise SettingError(
-                    f"elements={self.elements!r} is no list; write e.g. ['H', 'C', 'N', 'O']"
-                )
-            numbers = {element_number(item, "elements") for item in self.elements}
-            self.elements_ = tuple(sorted(numbers))
+            self.elements_ = element_numbers(self.elements)
             self._require_known_elements(structures)
         n = len(self.elements_)
         self.n_features_out_ = n * self.n_radial + self._width_3() * (n * (n + 1) // 2)
@@ -204,8 +199,10 @@ class FCHL19(Descriptor):
         names = "r_cut a_cut eta2 eta3 zeta two_body_decay three_body_decay three_body_weight"
         for name in names.split():
             value = getattr(self, name)
-            if not is_positive(value) and not (value == 0 and name.startswith(("two", "three"))):
-                raise SettingError(f"{name}={value!r}; give a finite number above 0")
+            may_vanish = name.startswith(("two", "three"))
+            if not (is_not_negative(value) if may_vanish else is_positive(value)):
+                limit = "from 0 on" if may_vanish else "above 0"
+                raise SettingError(f"{name}={value!r}; give a finite number {limit}")
             if value > _LARGEST.get(name, math.inf):
                 raise SettingError(f"{name}={value!r}; give {_LARGEST[name]:g} at most")
         width, spacing = math.sqrt(self.eta2), self.r_cut / self.n_radial
@@ -321,14 +318,14 @@ class FCHL19(Descriptor):
 
     def _feature_names(self) -> list[str]:
         names = [symbol(number) for number in self.elements_]
-        shells2, shells3 = self._shells()
-        found = [f"{name}(r={shell:.3g})" for name in names for shell in shells2]
+        shells2, shells3 = (point_names(shells, "g", 3) for shells in self._shells())
+        found = [f"{name}(r={shell})" for name in names for shell in shells2]
         for a, b in pair_table(self.elements_)[0]:
             for shell in shells3:
                 for m in range(self.n_fourier):
                     for part in ("cos", "sin"):
                         angle = f"{part}({2 * m + 1} theta)"
-                        found.append(f"{names[a]}-{names[b]}(r={shell:.3g}, {angle})")
+                        found.append(f"{names[a]}-{names[b]}(r={shell}, {angle})")
         return found
 
 

@@ -250,8 +250,10 @@ class OverlapEigenvalues(Descriptor):
         row of small changes, as in a trajectory, is not one group. Mirror images are the same: what
         must be kept as an enantiomer has to be told apart otherwise.
 
-        Cost: the spectra, then nearly linear in the number of structures. With ``r_cut`` every atom
-        has a spectrum, which costs about as many times more as there are atoms in a molecule.
+        Cost: the spectra, then little more than linear in the number of structures, frames of
+        one molecule included, unless ``tolerance`` is about the distance of most of them. With
+        ``r_cut`` every atom has a spectrum, which costs about as many times more as there are atoms
+        in a molecule.
 
         Examples
         --------
@@ -294,7 +296,7 @@ class OverlapEigenvalues(Descriptor):
         self._require_fit(structures)
 
     def _check_settings(self) -> None:
-        if self.orbitals not in _N_ORBITALS:
+        if not isinstance(self.orbitals, str) or self.orbitals not in _N_ORBITALS:
             raise SettingError(f"orbitals={self.orbitals!r} is unknown; choose 's' or 'sp'")
         if self.r_cut is not None and not is_positive(self.r_cut):
             raise SettingError(

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from kernchem.elements import MAX_ATOMIC_NUMBER, symbol
 
-__all__ = ["element_kinds", "pair_name", "pair_table"]
+__all__ = ["element_kinds", "pair_name", "pair_table", "point_names"]
 
 
 def element_kinds(numbers: npt.NDArray[np.int64], elements: Sequence[int]) -> npt.NDArray[np.int64]:
@@ -58,3 +58,19 @@ def pair_table(
 def pair_name(first: int, second: int) -> str:
     """Return the name of a pair of atomic numbers, symbols in alphabetical order, e.g. ``C-H``."""
     return "-".join(sorted((symbol(first), symbol(second))))
+
+
+def point_names(points: npt.NDArray[np.float64], style: str, n_digits: int) -> list[str]:
+    """Return the points of a grid as texts, no two of which are the same.
+
+    Parameters
+    ----------
+    points : array (n,)
+        Different numbers.
+    style : {"f", "g"}
+        Whether digits count behind the point or in all.
+    n_digits : int
+        Number of digits, or as many more as tell the points apart.
+    """
+    names = [f"{point:.{n_digits}{style}}" for point in points]
+    return names if len(set(names)) == len(names) else point_names(points, style, n_digits + 1)

@@ -13,7 +13,7 @@ from kernchem._threads import run_panels
 from kernchem._validation import is_positive
 from kernchem.descriptors import slatm_jit
 from kernchem.descriptors.base import Descriptor
-from kernchem.descriptors.pairs import element_kinds, pair_name
+from kernchem.descriptors.pairs import element_kinds, pair_name, point_names
 from kernchem.descriptors.radii import element_numbers
 from kernchem.elements import formula, symbol
 from kernchem.environments import Environments
@@ -294,8 +294,8 @@ class SLATM(Descriptor):
     def _feature_names(self) -> list[str]:
         points = (
             [""],
-            [f"(r={r:.4f})" for r in self.distances_],
-            [f"(theta={theta:.4f})" for theta in self.angles_],
+            [f"(r={r})" for r in point_names(self.distances_, "f", 4)],
+            [f"(theta={theta})" for theta in point_names(self.angles_, "f", 4)],
         )
         return [
             _name(members) + point for members in self.types_ for point in points[len(members) - 1]

@@ -258,7 +258,7 @@ class SOAP(Descriptor):
 
     def _weights(self) -> _Array:
         """Return the weights of neighbours as the numbers that the compiled code takes."""
-        return weight_numbers(self.weighting, float(self.r_cut), self.cutoff)
+        return weight_numbers(self.weighting, float(self.r_cut), self.cutoff, self._reach())
 
     def _reach(self) -> float:
         """Return the distance up to which neighbours count, angstrom."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import factorial, factorial2
 
-from kernchem._validation import is_positive
+from kernchem._validation import is_not_negative, is_positive
 from kernchem.errors import SettingError
 
 __all__ = ["harmonic_recurrences", "harmonic_starts", "weight_numbers"]
@@ -20,10 +20,12 @@ _Array = npt.NDArray[np.float64]
 _LANES = 4
 # Radial weights, by the numbers the compiled code knows, and the settings each of them needs.
 _WEIGHTS = {"poly": (1, "r0 c m"), "pow": (2, "r0 c d m"), "exp": (3, "r0 c d")}
+# Lengths of rows are made of fourth powers of weights; and no two atoms are nearer than this.
+_LARGEST, _NEAREST = 1e60, 0.05
 _EXAMPLE = "{'function': 'poly', 'r0': 5.0, 'c': 1.0, 'm': 2.0}"
 
 
-def weight_numbers(weighting: Any, r_cut: float, cutoff: float | None) -> _Array:
+def weight_numbers(weighting: Any, r_cut: float, cutoff: float | None, reach: float) -> _Array:
     """Return the weights of neighbours as the numbers that the compiled code takes.
 
     Parameters
@@ -34,6 +36,8 @@ def weight_numbers(weighting: Any, r_cut: float, cutoff: float | None) -> _Array
         Radius of the surroundings, angstrom.
     cutoff : float or None
         Width of the shell in which weights fall to zero, angstrom.
+    reach : float
+        Distance up to which neighbours count, angstrom.
 
     Returns
     -------
@@ -53,7 +57,7 @@ def weight_numbers(weighting: Any, r_cut: float, cutoff: float | None) -> _Array
         raise SettingError(f"weighting={weighting!r} is no mapping; write e.g. {_EXAMPLE}")
     given = dict(weighting)
     function, centre = given.pop("function", None), given.pop("w0", None)
-    if function is not None and function not in _WEIGHTS:
+    if function is not None and not (isinstance(function, str) and function in _WEIGHTS):
         raise SettingError(
             f"weighting: the function {function!r} is unknown; choose one of "
             f"{', '.join(map(repr, _WEIGHTS))}, e.g. {_EXAMPLE}"
@@ -70,14 +74,33 @@ def weight_numbers(weighting: Any, r_cut: float, cutoff: float | None) -> _Array
     for name, value in given.items():
         # At the centre "pow" divides by d alone.
         positive = name == "r0" or (name == "d" and function == "pow" and centre is None)
-        if not is_positive(value) and (positive or value != 0):
+        if not (is_positive(value) if positive else is_not_negative(value)):
             raise SettingError(
                 f"weighting[{name!r}]={value!r} must be a finite number "
                 f"{'above' if positive else 'not below'} 0"
             )
         numbers[places[name]] = value
     numbers[0] = number
+    largest = _largest_weight(numbers, reach)
+    if not largest <= _LARGEST:
+        raise SettingError(
+            f"weighting={weighting!r} gives neighbours from {_NEAREST:g} to {reach:.3g} angstrom "
+            f"weights up to {largest:.2g}, and features hold {_LARGEST:g} at most; choose a "
+            "smaller c, w0 or m, or a larger d"
+        )
     return numbers
+
+
+def _largest_weight(numbers: _Array, reach: float) -> float:
+    """Return the largest weight of atoms at distances from the nearest one to ``reach``."""
+    function, r0, c, d, m, centre = numbers[:6]
+    largest = [1.0, c, np.inf, np.inf][int(function)]
+    with np.errstate(all="ignore"):
+        if function == 2:
+            largest = c / (d + (_NEAREST / r0) ** m)
+        elif function == 3:
+            largest = c / (d + np.exp(-reach / r0))
+    return float(np.maximum(largest, centre))
 
 
 def harmonic_recurrences(l_max: int) -> _Array:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernchem._validation import is_positive, is_whole
 from kernchem.errors import SettingError
 
 __all__ = [
@@ -70,13 +71,15 @@ def radial_set(kind: str, r_cut: float, n: int | None = None) -> _Array:
     Raises
     ------
     SettingError
-        If the kind is unknown, or the cutoff leaves the grid no length.
+        If the kind is unknown, the number is none, or the cutoff leaves the grid no length.
 
     References
     ----------
     M. Gastegger et al., J. Chem. Phys. 148, 241709 (2018), https://doi.org/10.1063/1.5019667
     """
     _require_length(r_cut)
+    if n is not None:
+        _require_number(n, 2)
     if kind == "shifted":
         width = r_cut - _LAST - _FIRST_SHIFTED
         if n is None and width > _SPACING * _MOST:
@@ -113,18 +116,28 @@ def angular_set(r_cut: float, n: int = _N_ANGULAR, zetas: Sequence[float] = _ZET
     Raises
     ------
     SettingError
-        If the cutoff leaves the grid no length.
+        If the number is none, or the cutoff leaves the grid no length.
 
     References
     ----------
     M. Gastegger et al., J. Chem. Phys. 148, 241709 (2018), https://doi.org/10.1063/1.5019667
     """
     _require_length(r_cut)
+    _require_number(n, 1)
     etas = 0.5 / np.linspace(_FIRST_CENTRED, r_cut - _LAST, n) ** 2
     return np.array([(eta, zeta, sign) for eta in etas for zeta in zetas for sign in (1.0, -1.0)])
 
 
+def _require_number(n: int, fewest: int) -> None:
+    if not is_whole(n, fewest) or n > _MOST:
+        raise SettingError(
+            f"n={n!r} is no number of functions; give a whole number from {fewest} to {_MOST}"
+        )
+
+
 def _require_length(r_cut: float) -> None:
+    if not is_positive(r_cut):
+        raise SettingError(f"r_cut={r_cut!r} must be a finite number of angstrom above 0")
     if r_cut < _LEAST_R_CUT:
         raise SettingError(
             f"r_cut={r_cut!r} is too short for the ready sets of functions, which begin at 1 "
@@ -197,9 +210,13 @@ def angular_layout(parameters: _Array, first: int) -> AngularLayout:
 def _rows(value: Any, widths: tuple[int, ...] | None, message: str) -> _Array:
     """Return finite numbers in rows of one of the widths, or in one row; None gives no rows."""
     try:
-        rows = np.array([] if value is None else value, dtype=np.float64)
-    except (TypeError, ValueError):
+        given = np.array([] if value is None else value)
+    except ValueError:
         raise SettingError(message) from None
+    # Neither texts, which may look like numbers, nor truth values nor complex numbers.
+    if given.dtype.kind not in "iuf":
+        raise SettingError(message)
+    rows = given.astype(np.float64)
     if rows.size == 0 and rows.ndim:
         rows = np.zeros(0 if widths is None else (0, widths[0]))
     shaped = rows.ndim == 1 if widths is None else rows.ndim == 2 and rows.shape[1] in widths

@@ -82,7 +82,8 @@ class Torsions(Descriptor):
     types_ : list of tuple of int
         Four atomic numbers of each type of chain seen in ``fit``, in the order of the columns.
     n_features_out_ : int
-        ``3 n_grid^3`` per type, a factor ``n_grid`` less for each end that is hydrogen.
+        ``3 n_grid^3`` per type, a factor ``n_grid`` less for each end that is hydrogen; 1 if there
+        are no types.
 
     Raises
     ------
@@ -92,7 +93,7 @@ class Torsions(Descriptor):
     Notes
     -----
     Chains of a type that no molecule had in ``fit`` do not count. A set without chains of three
-    bonds has one type of which there is no chain, and features of zero.
+    bonds has no types, and one column of zeros.
 
     The features are smooth in the positions but at the ends of ``bond_range``, where the second
     derivative jumps. They do not change under reflection. Cost O(n^2) per molecule of n atoms for
@@ -163,13 +164,13 @@ class Torsions(Descriptor):
             self._far,
             marks,
         )
-        found = [tuple(self.elements_[k] for k in kinds) for kinds in np.argwhere(marks)]
-        self._set_types(found or [(max(self.elements_),) * 4])
+        self._set_types(tuple(self.elements_[k] for k in kinds) for kinds in np.argwhere(marks))
 
     def _set_types(self, types: Iterable[_Type]) -> None:
         """Lay out these types, each in one direction."""
         self.types_ = sorted({min(members, members[::-1]) for members in types})
-        self.n_features_out_ = sum(self._widths())
+        # Kernels and scikit-learn want a column.
+        self.n_features_out_ = max(1, sum(self._widths()))
 
     def _widths(self) -> list[int]:
         """Return the number of columns of each type."""
@@ -210,6 +211,8 @@ class Torsions(Descriptor):
         return out
 
     def _feature_names(self) -> list[str]:
+        if not self.types_:
+            return ["no chain"]
         every = range(len(self.grid_))
         names = []
         for members in self.types_:

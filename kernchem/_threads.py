@@ -9,7 +9,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -107,6 +107,11 @@ def run_panels(
         Rows per panel.
     n_jobs : int or None
         Number of threads; None uses every core of the affinity mask.
+
+    Notes
+    -----
+    After an error or an interrupt no other panel begins. Of several errors that of the first panel
+    is raised, as by one thread.
     """
     starts = range(0, n_rows, panel)
     workers = min(effective_n_jobs(n_jobs), len(starts))
@@ -116,6 +121,11 @@ def run_panels(
                 fill(start, min(start + panel, n_rows))
             return
         with ThreadPoolExecutor(workers) as pool:
-            tasks = [pool.submit(fill, start, min(start + panel, n_rows)) for start in starts]
-            for task in tasks:
-                task.result()
+            try:
+                tasks = [pool.submit(fill, start, min(start + panel, n_rows)) for start in starts]
+                wait(tasks, return_when=FIRST_EXCEPTION)
+            finally:
+                pool.shutdown(cancel_futures=True)
+        # Panels begin in their order: those before one that failed were not cancelled.
+        for task in tasks:
+            task.result()

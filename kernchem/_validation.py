@@ -11,6 +11,7 @@ from kernchem.errors import LabelError, StructureError
 __all__ = [
     "check_labels",
     "check_weights",
+    "is_not_negative",
     "is_positive",
     "is_whole",
     "real_numbers",
@@ -160,7 +161,16 @@ def is_whole(value: Any, smallest: int) -> TypeGuard[int]:
     return bool(whole and value >= smallest)
 
 
+def is_not_negative(value: Any) -> bool:
+    """Whether an argument is a finite number from zero on."""
+    return bool(_is_real(value) and 0.0 <= value < math.inf)
+
+
 def is_positive(value: Any) -> bool:
     """Whether an argument is a finite number above zero."""
+    return bool(_is_real(value) and 0.0 < value < math.inf)
+
+
+def _is_real(value: Any) -> bool:
     real = isinstance(value, int | float | np.integer | np.floating)
-    return bool(real and not isinstance(value, bool) and 0.0 < value < math.inf)
+    return real and not isinstance(value, bool)

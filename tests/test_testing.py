@@ -168,6 +168,11 @@ def test_good_descriptors_pass(cls, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_class_is_no_descriptor():
+    with pytest.raises(SettingError, match=r"the class PairSums; pass an object.* PairSums\(\)"):
+        check_descriptor(PairSums)
+
+
 def test_good_descriptors_pass_on_other_molecules(frames):
     water = [molecule(name) for name in ("H2O", "H2O2", "H2", "O2")]
     for structures in (frames, frames.to_ase(), water):

@@ -1,7 +1,9 @@
 """The thread pool over panels."""
 
 import os
+import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -67,6 +69,57 @@ def test_an_exception_of_a_panel_reaches_the_caller(n_jobs):
 
     with pytest.raises(FloatingPointError, match="row 30"):
         run_panels(fill, 100, 10, n_jobs)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 5])
+def test_of_several_errors_the_first_panel_has_its_own(n_jobs):
+    def fill(start, stop):
+        if start == 30:
+            time.sleep(0.05)
+        if start >= 30:
+            raise FloatingPointError(f"row {start}")
+
+    with pytest.raises(FloatingPointError, match="row 30"):
+        run_panels(fill, 100, 10, n_jobs)
+
+
+def fail():
+    raise FloatingPointError
+
+
+def interrupt():
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        (fail, FloatingPointError),
+        pytest.param(
+            interrupt,
+            KeyboardInterrupt,
+            marks=pytest.mark.skipif(
+                not hasattr(signal, "pthread_kill"), reason="no signals to threads"
+            ),
+        ),
+    ],
+)
+def test_no_panel_begins_after_an_error_or_an_interrupt(n_jobs, end, error):
+    begun = []
+
+    def fill(start, stop):
+        begun.append(start)
+        if start == 3:
+            end()
+        time.sleep(0.02)
+
+    with pytest.raises(error):
+        run_panels(fill, 200, 1, n_jobs)
+    assert 4 <= len(begun) < 50
+    n_begun = len(begun)
+    time.sleep(0.1)
+    assert len(begun) == n_begun
 
 
 @pytest.mark.parametrize("n_jobs", [0, -2, -7])

@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils.validation import check_is_fitted
 
-from kernchem._threads import effective_n_jobs
 from kernchem.descriptors import (
     BagOfBonds,
     CoulombMatrix,
@@ -56,7 +54,7 @@ def encode_descriptor(descriptor: Any) -> dict[str, Any]:
     if isinstance(descriptor, JointDescriptor):
         return {"joint": [encode_descriptor(one) for one in descriptor.descriptors]}
     class_name(descriptor)
-    check_is_fitted(descriptor, "n_features_out_")
+    descriptor._require_fitted()
     layout = _layout_of(descriptor)[0](descriptor)
     return {"descriptor": encode(descriptor), "layout": layout}
 
@@ -121,8 +119,6 @@ def decode_descriptor(node: Any, n_features: int, *, local: bool = False) -> Des
     descriptor = decode(settings)
     if not isinstance(descriptor, Descriptor):
         raise ModelFileError(f"{type(descriptor).__name__} is no descriptor")
-    # Checked by `transform` only, which is never called here.
-    effective_n_jobs(getattr(descriptor, "n_jobs", None))
     _layout_of(descriptor)[1](descriptor, layout, n_features)
     if descriptor.local != local:
         kinds = ("structures", "atoms")
@@ -252,15 +248,16 @@ def _common_from_json(descriptor: Any, layout: Any, n_features: int) -> None:
         descriptor._set_size(whole(found["size"], "size", 1, n_features))
     if "types" in found:
         sizes = (4, 4) if isinstance(descriptor, Torsions) else (1, 3)
-        types = [_type_from_json(members, elements, sizes) for members in _items(found["types"])]
+        items = _items(found["types"], int(not isinstance(descriptor, Torsions)))
+        types = [_type_from_json(members, elements, sizes) for members in items]
         if len(set(types)) < len(types) or len(types) > n_features:
             raise ModelFileError("a type of a layout is there twice, or there are too many")
         descriptor._set_types(types)
 
 
-def _items(value: Any) -> list[Any]:
-    if not isinstance(value, list) or not value:
-        raise ModelFileError("types must be a list that is not empty")
+def _items(value: Any, fewest: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) < fewest:
+        raise ModelFileError(f"types must be a list of at least {fewest}")
     return value
 
 

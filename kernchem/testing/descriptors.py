@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from kernchem.descriptors import Descriptor
 from kernchem.elements import MAX_ATOMIC_NUMBER
 from kernchem.environments import Environments
-from kernchem.errors import LayoutError, StructureError, UnknownElementError
+from kernchem.errors import LayoutError, SettingError, StructureError, UnknownElementError
 from kernchem.kernels import NAMED_KERNELS
 from kernchem.models import KRR
 from kernchem.structures import Structures, as_structures
@@ -91,6 +91,8 @@ def check_descriptor(
     AssertionError
         At the first promise that is broken; the message says which one, at which molecule and
         feature, and by how much. An error inside the descriptor becomes its cause.
+    SettingError
+        If a class is given in place of an object.
     StructureError
         If fewer than two structures are given.
 
@@ -112,6 +114,12 @@ def check_descriptor(
     >>> check_descriptor(BagOfBonds())
     >>> check_descriptor(CoulombMatrix("none"), permutable=False)
     """
+    if isinstance(descriptor, type):
+        name = descriptor.__name__
+        raise SettingError(
+            f"check_descriptor was given the class {name}; pass an object with the settings to "
+            f"check, such as {name}()"
+        )
     if structures is None:
         symmetric = small_molecules()
         shift = np.random.default_rng(1).normal(0.0, 0.05, symmetric.positions.shape)

@@ -343,6 +343,12 @@ def test_functions_may_be_left_out(molecules):
         ({"g4": [(1e12, 1.0, 1.0)]}, r"g4\[0\].*: eta must lie"),
         ({"g5": [(1.0, 1.0, 1.0, -50.0)]}, r"g5\[0\].*: r_s must not"),
         ({"g4": [(0.1, 1e6, 1.0)]}, r"g4\[0\].*: zeta must be above 0, and 500 at most"),
+        ({"g2": [["1", "2"]]}, "g2=.*is no list of rows"),
+        ({"g3": np.array([0.5 + 1j])}, "g3=.*is no list of numbers"),
+        ({"g3": [True]}, "g3=.*is no list of numbers"),
+        ({"g2": [[1.0], [1.0, 2.0]]}, "g2=.*is no list of rows"),
+        ({"cutoff": ["tanh"]}, "cutoff=.'tanh'"),
+        ({"cutoff": np.array(["tanh"])}, "cutoff=array"),
     ],
 )
 def test_wrong_settings_of_acsf_are_named(molecules, setting, said):
@@ -369,3 +375,21 @@ def test_wrong_settings_of_acsf_are_named(molecules, setting, said):
 def test_wrong_settings_of_wacsf_are_named(molecules, setting, said):
     with pytest.raises(SettingError, match=said):
         WACSF(**setting).fit(molecules)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: radial_set("shifted", 6.0, 1), "n=1 is no number.* from 2 to 1000"),
+        (lambda: radial_set("centred", 6.0, -1), "n=-1"),
+        (lambda: radial_set("centred", 6.0, 2.5), "n=2.5"),
+        (lambda: radial_set("shifted", 6.0, 2000), "n=2000"),
+        (lambda: radial_set("shifted", np.nan), "r_cut=nan"),
+        (lambda: radial_set("centred", "6"), "r_cut='6'"),
+        (lambda: angular_set(np.inf), "r_cut=inf"),
+        (lambda: angular_set(6.0, 0), "n=0 is no number.* from 1 to 1000"),
+    ],
+)
+def test_sets_that_make_no_sense_are_refused(call, said):
+    with pytest.raises(SettingError, match=said):
+        call()

@@ -167,6 +167,9 @@ def test_size_is_that_of_the_surroundings(molecules):
         ({"r_cut": 2.0, "decay": -1}, "decay=-1"),
         ({"pair_decay": 1.0}, "pair_decay=1.0 must be.*pair_cut=None"),
         ({"size": 0}, "size=0"),
+        ({"sorting": ["distance"]}, "sorting=.'distance'"),
+        ({"r_cut": 2.0, "decay": np.array([1.0, 1.0])}, "decay=array"),
+        ({"r_cut": 2.0, "decay": False}, "decay=False"),
     ],
 )
 def test_wrong_settings_are_named(molecules, setting, said):

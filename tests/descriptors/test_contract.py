@@ -1,5 +1,7 @@
 """What every descriptor promises, whatever it computes."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,7 +29,7 @@ from kernchem.descriptors import (
     Torsions,
 )
 from kernchem.environments import Environments
-from kernchem.errors import LayoutError, StructureError, UnknownElementError
+from kernchem.errors import LayoutError, SettingError, StructureError, UnknownElementError
 from kernchem.structures import Structures
 from kernchem.testing import check_descriptor
 from kernchem.testing.molecules import moved, random_rotation
@@ -206,6 +208,74 @@ def test_must_be_fitted_and_on_something(descriptor, samples):
         descriptor.fit(samples[:0])
     with pytest.raises(StructureError, match="item 0"):
         descriptor.fit(np.ones((2, 3)))
+
+
+def test_threads_are_checked_by_fit(descriptor, samples):
+    with pytest.raises(SettingError, match="n_jobs=0"):
+        descriptor.set_params(n_jobs=0).fit(samples)
+
+
+# -- the layout is that of the last fit, or there is none -----------------------------------------
+
+
+def test_a_fit_that_fails_changes_nothing(descriptor, samples, monkeypatch):
+    cls, few = type(descriptor), samples[:1]
+    learn, other = cls._learn, clone(descriptor)
+    before = rows(descriptor.fit(samples).transform(samples))
+
+    def fail(self, structures):
+        learn(self, structures)
+        raise SettingError("at the very end")
+
+    monkeypatch.setattr(cls, "_learn", fail)
+    for one in (descriptor, other):
+        with pytest.raises(SettingError, match="at the very end"):
+            one.fit(few)
+    np.testing.assert_array_equal(rows(descriptor.transform(samples)), before)
+    with pytest.raises(NotFittedError):
+        other.transform(few)
+
+
+def test_settings_changed_after_fit_are_refused(descriptor, samples):
+    before = rows(descriptor.fit(samples).transform(samples))
+    descriptor = pickle.loads(pickle.dumps(descriptor)).set_params(n_jobs=2)
+    for name, value in descriptor.get_params(deep=False).items():
+        if name == "n_jobs":
+            continue
+        descriptor.set_params(**{name: "another"})
+        for use in (descriptor.transform, descriptor.widened, descriptor.get_feature_names_out):
+            with pytest.raises(
+                SettingError, match=f"(?s){name} of .* changed after fit.*fit again"
+            ):
+                use(samples)
+        descriptor.set_params(**{name: value})
+    np.testing.assert_array_equal(rows(descriptor.transform(samples)), before)
+
+
+def test_settings_are_compared_by_value(frames):
+    weights = {"function": "poly", "r0": 3.0, "c": 1.0, "m": 2.0}
+    soap = SOAP(3.0, 2, 1, 0.4, average="inner", weighting=weights).fit(frames)
+    before = soap.transform(frames)
+    weights["m"] = 3.0
+    with pytest.raises(SettingError, match="weighting of SOAP was changed"):
+        soap.transform(frames)
+    soap.set_params(weighting={**weights, "m": 2.0})
+    np.testing.assert_array_equal(soap.transform(frames), before)
+    relative = InverseDistances(frames[0].positions.copy()).fit(frames)
+    relative.set_params(equilibrium=frames[0].positions.copy()).transform(frames)
+    with pytest.raises(SettingError, match="equilibrium of InverseDistances was changed"):
+        relative.set_params(equilibrium=frames[1].positions).transform(frames)
+    noise = np.random.RandomState(0)
+    descriptor = CoulombMatrix("random", random_state=noise).fit(frames)
+    before = descriptor.transform(frames)
+    copy = pickle.loads(pickle.dumps(descriptor))
+    np.testing.assert_array_equal(copy.transform(frames), before)
+
+
+def test_an_iterator_is_read_once(descriptor, samples):
+    expected = rows(clone(descriptor).fit(samples).transform(samples))
+    features = descriptor.fit_transform(molecule for molecule in samples)
+    np.testing.assert_array_equal(rows(features), expected)
 
 
 # -- any molecules --------------------------------------------------------------------------------

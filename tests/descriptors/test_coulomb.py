@@ -99,6 +99,14 @@ def test_random_state_decides_the_noise(shaken):
     )
 
 
+def test_equal_structures_have_equal_noise():
+    plane = Structures([6, 1, 1], [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], [0, 3])
+    below = Structures(plane.numbers, np.where(plane.positions == 0.0, -0.0, 1.0), [0, 3])
+    assert plane[0] == below[0]
+    descriptor = CoulombMatrix("random", random_state=0).fit(plane)
+    np.testing.assert_array_equal(descriptor._noise(below), descriptor._noise(plane))
+
+
 def test_without_noise_random_is_sorted(shaken):
     np.testing.assert_array_equal(
         CoulombMatrix("random", sigma=0).fit_transform(shaken),
@@ -151,6 +159,11 @@ def test_names():
         ({"sigma": -1.0}, "sigma=-1.0"),
         ({"sigma": np.nan}, "sigma=nan"),
         ({"sigma": "wide"}, "sigma='wide'"),
+        ({"sigma": False}, "sigma=False"),
+        ({"sigma": np.array([1.0, 2.0])}, "sigma=array"),
+        ({"permutation": ["sorted"]}, "permutation=.'sorted'"),
+        ({"permutation": "random", "random_state": "x"}, "random_state='x' is no seed"),
+        ({"permutation": "random", "random_state": -1}, "random_state=-1 is no seed"),
     ],
 )
 def test_wrong_settings_are_named(molecules, setting, said):

@@ -60,7 +60,7 @@ def chain(n, spacing=1.5):
 def test_chain_has_known_numbers_of_pairs(max_bonds):
     """n atoms in a row have n - k pairs that are k bonds apart."""
     n, spacing = 9, 1.5
-    descriptor = EncodedBonds(max_bonds, grid=(spacing, spacing * (n - 1), n - 1), sigma=0.01)
+    descriptor = EncodedBonds(max_bonds, grid=(spacing, spacing * (n - 1), n - 1), sigma=0.16)
     farthest = n - 1 if max_bonds is None else max_bonds
     expected = [n - k if k <= farthest else 0 for k in range(1, n)]
     features = descriptor.fit_transform(chain(n, spacing))
@@ -76,7 +76,7 @@ def test_rings_take_the_shorter_way():
     # Regular hexagon: 6 pairs at r, 6 at sqrt(3) r, 3 at 2 r; those are 1, 2 and 3 bonds apart.
     for max_bonds, counts in ((1, (6, 0, 0)), (2, (6, 6, 0)), (3, (6, 6, 3))):
         for distance, count in zip((r, np.sqrt(3.0) * r, 2.0 * r), counts, strict=True):
-            descriptor = EncodedBonds(max_bonds, grid=(distance, distance + 1.0, 2), sigma=0.02)
+            descriptor = EncodedBonds(max_bonds, grid=(distance, distance + 0.1, 2), sigma=0.02)
             assert descriptor.fit_transform(carbons)[0, 0] == pytest.approx(count, abs=1e-4)
 
 
@@ -116,6 +116,11 @@ def test_cut_tails_are_below_the_documented_height():
     assert np.exp(-0.5 * encoded_bonds_jit._REACH**2) < 1e-17
 
 
+def test_more_bonds_than_there_are_join_whole_molecules(molecules):
+    features = EncodedBonds(10**20).fit_transform(molecules)
+    np.testing.assert_allclose(features, EncodedBonds().fit_transform(molecules), rtol=1e-12)
+
+
 def test_elements_fix_the_layout(molecules):
     by_symbol = EncodedBonds(elements=["S", "H", "C", "O"]).fit(molecules[[0, 2]])
     by_number = EncodedBonds(elements=[1, 6, 8, 16]).fit(molecules[[4]])
@@ -143,6 +148,10 @@ def test_unknown_radius_is_named():
         ({"max_bonds": 0}, "max_bonds=0"),
         ({"max_bonds": 1.5}, "max_bonds=1.5"),
         ({"sigma": 0.0}, "sigma=0.0"),
+        ({"sigma": 1e-170}, "sigma=1e-170 lets Gaussians fall between"),
+        ({"sigma": 1e-3}, "it must be 0.0059 angstrom or more with grid=.0.2, 6.0, 100.; choose"),
+        ({"grid": (False, 6.0, 100)}, "grid="),
+        ({"grid": (np.zeros(2), 6.0, 100)}, "grid="),
         ({"bond_factor": np.inf}, "bond_factor=inf"),
         ({"grid": (0.2, 6.0)}, "grid="),
         ({"grid": (6.0, 0.2, 100)}, "grid="),
@@ -166,7 +175,7 @@ def test_wrong_settings_are_named(molecules, setting, said):
 
 
 def test_names(molecules):
-    descriptor = EncodedBonds(grid=(1.0, 2.0, 2)).fit(molecules[:1])
+    descriptor = EncodedBonds(grid=(1.0, 2.0, 2), sigma=0.1).fit(molecules[:1])
     assert descriptor.get_feature_names_out().tolist() == [
         "H-H[0]", "H-H[1]", "H-O[0]", "H-O[1]", "O-O[0]", "O-O[1]",
     ]  # fmt: skip

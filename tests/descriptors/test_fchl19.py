@@ -184,8 +184,19 @@ def test_elements_that_are_given_have_columns(molecules):
     assert len(names) == descriptor.n_features_out_ == 4 * 4 + 10 * 12
     assert names[0] == "H(r=0.75)"
     assert names[16:18].tolist() == ["H-H(r=0.833, cos(1 theta))", "H-H(r=0.833, sin(1 theta))"]
+    by_array = FCHL19(elements=np.array([1, 6, 7, 8]), **SMALL).fit(molecules[:1])
+    assert by_array.elements_ == descriptor.elements_
     with pytest.raises(UnknownElementError, match="element N"):
         FCHL19(elements=["O", "H"], **SMALL).fit(molecules)
+
+
+def test_names_differ_however_near_the_shells_are():
+    descriptor = FCHL19(r_cut=12.0, n_radial=160, n_radial_3=400).fit(
+        Structures([1], [[0.0] * 3], [0, 1])
+    )
+    names = descriptor.get_feature_names_out()
+    assert len(set(names)) == len(names) == 160 + 2 * 400
+    assert names[[0, 133, 159]].tolist() == ["H(r=0.075)", "H(r=10.05)", "H(r=12)"]
 
 
 @pytest.mark.parametrize(
@@ -199,6 +210,10 @@ def test_elements_that_are_given_have_columns(molecules):
         ({"a_cut": 50.0}, "too narrow"),
         ({"elements": "CHNO"}, "no list"),
         ({"elements": ["Q"]}, "elements"),
+        ({"elements": []}, "at least one"),
+        ({"elements": ["H", 1]}, "each of them once"),
+        ({"two_body_decay": np.array([1.0, 2.0])}, "two_body_decay=array"),
+        ({"two_body_decay": False}, "two_body_decay=False"),
         ({"eta2": 1e-12}, r"eta2=1e-12 is a width of 1e-06 angstrom.*from 0.0011 to 6.4e\+03"),
         ({"eta2": 1e12}, r"eta2=1000000000000.0 is a width of 1e\+06"),
         ({"eta3": 1e12}, "eta3=1000000000000.0 is too narrow"),

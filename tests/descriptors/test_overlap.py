@@ -540,6 +540,22 @@ def test_groups_are_those_of_all_comparisons(rng):
     assert all(np.linalg.norm(points[a] - points[b]) <= 0.1 and a < b for a, b in seen)
 
 
+def test_frames_are_compared_with_few_others(monkeypatch, rng):
+    # Frames of a trajectory differ little in each column, and farther than the tolerance in all.
+    points = rng.normal(size=(1000, 20))
+    points = np.concatenate([points, points[::3]])
+    rows, norm = [], np.linalg.norm
+
+    def counted(differences, **keywords):
+        rows.append(len(differences))
+        return norm(differences, **keywords)
+
+    monkeypatch.setattr(np.linalg, "norm", counted)
+    groups = groups_within(np.arange(len(points)), points, 0.05)
+    assert groups == [[k] if k % 3 else [k, 1000 + k // 3] for k in range(1000)]
+    assert sum(rows) < 2 * len(points)
+
+
 def test_structures_are_sorted_by_composition(molecules):
     twice = Structures.concatenate([molecules, molecules[::-1]])
     groups = [group.tolist() for group in same_composition(twice)]
@@ -562,6 +578,7 @@ def test_matching_pays_for_atoms_without_partner():
     ("setting", "said"),
     [
         ({"orbitals": "spd"}, "orbitals='spd'"),
+        ({"orbitals": ["s"]}, "orbitals=.'s'"),
         ({"r_cut": 0.0}, "r_cut=0.0"),
         ({"r_cut": np.inf}, "r_cut=inf"),
         ({"r_cut": "6"}, "r_cut='6'"),

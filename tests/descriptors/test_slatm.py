@@ -317,6 +317,8 @@ def test_names():
     names = SLATM(elements=[1, 6, 7]).fit(cyanide).get_feature_names_out()
     assert {name.split("(")[0] for name in names} >= {"C-N", "H-C-N", "C-N-H", "C-H-N"}
     assert len(set(names)) == len(names)
+    fine = SLATM(r_cut=0.105, step_r=1e-6, sigma_r=1e-3).fit(water).get_feature_names_out()
+    assert len(set(fine)) == len(fine) > 5000
 
 
 @pytest.mark.parametrize(

@@ -373,13 +373,6 @@ def test_names_follow_the_columns(molecules):
         ({"cutoff": 0.0}, "cutoff=0.0 must be a width"),
         ({"cutoff": 5.5}, "cutoff=5.5.*not above r_cut=5.0"),
         ({"species": "HCNO"}, "species='HCNO' is no list"),
-        ({"weighting": "poly"}, "weighting='poly' is no mapping"),
-        ({"weighting": {"function": "spline"}}, "'spline' is unknown; choose one of 'poly'"),
-        ({"weighting": {"function": "poly", "r0": 2.0}}, "it must hold r0, c, m"),
-        ({"weighting": {"r0": 2.0}}, "it must hold nothing"),
-        ({"weighting": {**POLY, "r0": 0.0}}, r"weighting\['r0'\]=0.0 .* above 0"),
-        ({"weighting": {**POW, "d": 0.0}}, r"weighting\['d'\]=0.0 .* above 0"),
-        ({"weighting": {"w0": -1.0}}, r"weighting\['w0'\]=-1.0 .* not below 0"),
     ],
 )
 def test_wrong_settings_are_named(molecules, settings, message):

@@ -76,6 +76,12 @@ def molecular(descriptor, kernel=None, y=Y, **settings):
         return KRR(kernel, descriptor=descriptor, **(settings or FIXED)).fit(TRAIN, y)
 
 
+def refitted(descriptor, **settings):
+    model = make_pipeline(descriptor, KRR(Laplacian(500.0), **FIXED)).fit(TRAIN, Y)
+    model[0].set_params(**settings)
+    return model.fit(TRAIN, Y)
+
+
 def on_arrays(kernel, **settings):
     return KRR(kernel, **{**FIXED, "alpha": 1e-3, **settings}).fit(X, Z)
 
@@ -147,6 +153,7 @@ MOLECULAR = {
     ),
     "spectra of atoms": lambda: molecular(SLATM(per_atom=True, **COARSE), AtomSum(Gaussian(50.0))),
     "torsions": lambda: molecular(Torsions(), Gaussian(50.0)),
+    "no torsions": lambda: molecular(Torsions(bond_range=(0.1, 0.2)), Gaussian(50.0)),
     "terms": lambda: molecular(None, TERMS),
     "terms, tuned": lambda: molecular(None, TERMS, alpha="loo"),
     "one term": lambda: molecular(None, Term(CoulombMatrix("random"), Laplacian(500.0))),
@@ -167,6 +174,7 @@ MOLECULAR = {
     "pipeline": lambda: make_pipeline(CoulombMatrix(), KRR(Laplacian(500.0), **FIXED)).fit(
         TRAIN, Y
     ),
+    "pipeline, fitted again": lambda: refitted(CoulombMatrix("random"), permutation="sorted"),
     "pipeline of one": lambda: Pipeline(
         [("model", KRR(Laplacian(500.0), descriptor=CoulombMatrix(), **FIXED))], verbose=False
     ).fit(TRAIN, Y),
