@@ -10,10 +10,10 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from kernchem.cli.files import check_apart, check_folder
 from kernchem.cli.inputs import stream
 from kernchem.cli.methods import METHODS, make_program
 from kernchem.cli.outputs import XyzWriter
-from kernchem.cli.parity import check_folder
 from kernchem.cli.progress import interruptible
 from kernchem.errors import SettingError
 from kernchem.units import ENERGY_UNITS, energy_factor
@@ -95,6 +95,7 @@ def baseline(
     if output.suffix.lower() not in _SUFFIXES:
         raise SettingError(f"--output {output}: use a name that ends with {', '.join(_SUFFIXES)}")
     check_folder(output)
+    check_apart({"--output": output}, {"FILE": file})
     folder = output.with_suffix(".cache") if cache is None else cache
     settings = {"forces": forces, "cache": folder, "n_jobs": n_jobs, "progress": not quiet}
     run = _Run(file, methods, unit, settings)

@@ -19,9 +19,9 @@ from kernchem.cli.choice import (
     seed_option,
     settings_option,
 )
+from kernchem.cli.files import check_apart, check_folder
 from kernchem.cli.inputs import find_dataset
 from kernchem.cli.methods import METHODS, make_program
-from kernchem.cli.parity import check_folder
 from kernchem.cli.pool import Pool
 from kernchem.cli.progress import interruptible, working
 from kernchem.errors import SettingError
@@ -172,6 +172,7 @@ def learn(
     path = folder / "model.kc" if out is None else out
     if out is not None:
         check_folder(out)
+    check_apart({"--out": path}, {"POOL": pool, "--settings": settings})
     learner = ActiveLearner(
         chosen.estimator,
         _oracle(oracle, name, folder),

@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from kernchem._validation import is_whole
 from kernchem.cli.error_bars import METHODS, Intervals, Predictor, percent
+from kernchem.cli.files import check_apart, check_folder
 from kernchem.cli.inputs import property_column, stream
 from kernchem.cli.outputs import CsvWriter, Writer, XyzWriter
-from kernchem.cli.parity import ErrorSums, check_figure, check_folder, write_parity
+from kernchem.cli.parity import ErrorSums, check_figure, write_parity
 from kernchem.cli.progress import interruptible, working
 from kernchem.cli.reservoir import Reservoir
 from kernchem.errors import KernchemError, SettingError
@@ -106,6 +107,7 @@ def predict(
         check_folder(out)
     if plot is not None:
         check_figure(plot)
+    check_apart({"--out": out, "--plot": plot}, {"MODEL": model, "FILE": file})
     run = _Run(
         model,
         file,

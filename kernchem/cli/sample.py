@@ -15,9 +15,9 @@ from kernchem.cli.choice import (
     named_candidate,
     seed_option,
 )
+from kernchem.cli.files import check_apart, check_folder
 from kernchem.cli.inputs import find_dataset
 from kernchem.cli.memory import check_selection, free_memory
-from kernchem.cli.parity import check_folder
 from kernchem.cli.progress import interruptible, working
 from kernchem.errors import SettingError
 
@@ -150,6 +150,8 @@ def sample(
         stem = _stem(pool)
         out, table = Path(f"{stem}.picks.xyz"), Path(f"{stem}.picks.csv")
     _check_outputs(out, table)
+    read = {"POOL": pool, "--model": model, "--labelled": labelled, "--targets": targets}
+    check_apart({"--out": out, "--table": table}, read)
     settings = {"noise": noise, "rank": rank, "random_state": seed}
     selector, lent, described = _selector(strategy, descriptor, kernel, model, settings)
     with interruptible(context):

@@ -9,7 +9,8 @@ import click
 
 from kernchem._warnings import collected_warnings
 from kernchem.cli.choice import baseline_option, choose_model, settings_option
-from kernchem.cli.parity import check_figure, check_folder
+from kernchem.cli.files import check_apart, check_folder
+from kernchem.cli.parity import check_figure
 from kernchem.cli.progress import interruptible, working
 from kernchem.errors import SettingError
 
@@ -127,6 +128,7 @@ def train(
     )
     figure = None if no_plot else plot or out.with_suffix(".png")
     _check_outputs(out, figure, no_plot=no_plot and plot is not None)
+    check_apart({"--out": out, "--plot": figure}, {"FILE": file, "--settings": settings})
     with interruptible(context):
         with working(f"reading {file}", shown=not quiet) as advance:
             sample = draw(
