@@ -23,7 +23,7 @@ from kernchem.cli.files import check_apart, check_folder
 from kernchem.cli.inputs import find_dataset
 from kernchem.cli.methods import METHODS, make_program
 from kernchem.cli.pool import Pool
-from kernchem.cli.progress import interruptible, working
+from kernchem.cli.progress import kept, working
 from kernchem.errors import SettingError
 
 if TYPE_CHECKING:
@@ -120,9 +120,7 @@ _HEADINGS = ("round", "labels", "failed", "cost", "LOO MAE", "5 %", "95 %", "gai
     help="File of the model at the end.  [default: model.kc in the folder]",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-@click.pass_context
 def learn(
-    context: click.Context,
     *,
     pool: str,
     folder: Path,
@@ -185,20 +183,16 @@ def learn(
         max_failures=max_failures,
         progress=not quiet,
     )
-    try:
-        with interruptible(context):
-            with working(f"reading {pool}", shown=not quiet):
-                # Stored labels have to be there; others may.
-                stored = name if oracle == _STORED else None
-                molecules = Pool.read(
-                    pool, target=stored, groups=groups, costs=costs, labelled=None, targets=None
-                )
-            told = _run(learner, molecules, None if stored else name, quiet=quiet)
-            if learner.model_ is not None:
-                save(learner.model_, path, target=name, unit=unit)
-    except click.exceptions.Exit:
-        click.echo(f"What is labelled is kept in {folder}; the same command goes on.", err=True)
-        raise
+    with kept(f"What is labelled is kept in {folder}; the same command goes on."):
+        with working(f"reading {pool}", shown=not quiet):
+            # Stored labels have to be there; others may.
+            stored = name if oracle == _STORED else None
+            molecules = Pool.read(
+                pool, target=stored, groups=groups, costs=costs, labelled=None, targets=None
+            )
+        told = _run(learner, molecules, None if stored else name, quiet=quiet)
+        if learner.model_ is not None:
+            save(learner.model_, path, target=name, unit=unit)
     if not quiet:
         for text in told:
             click.echo(f"Note: {text}")

@@ -18,7 +18,7 @@ from kernchem.cli.files import check_apart, check_folder
 from kernchem.cli.inputs import property_column, stream
 from kernchem.cli.outputs import CsvWriter, Writer, XyzWriter
 from kernchem.cli.parity import ErrorSums, check_figure, write_parity
-from kernchem.cli.progress import interruptible, working
+from kernchem.cli.progress import working
 from kernchem.cli.reservoir import Reservoir
 from kernchem.errors import KernchemError, SettingError
 
@@ -74,9 +74,7 @@ _DRAWN = 100_000
 )
 @click.option("--skip-bad", is_flag=True, help="Go on where the model refuses a molecule.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but predictions and errors.")
-@click.pass_context
 def predict(
-    context: click.Context,
     *,
     model: Path,
     file: str,
@@ -118,14 +116,13 @@ def predict(
         skip_bad=skip_bad,
         drawn=0 if plot is None else _DRAWN,
     )
-    with interruptible(context):
-        if out is None:
-            run.write(CsvWriter, sys.stdout, lambda _: None)
-        else:
-            with working(f"predicting {file}", shown=not quiet) as advance:
-                write_atomically(out, lambda path: run.write_file(path, advance))
-        if plot is not None:
-            run.plot(plot)
+    if out is None:
+        run.write(CsvWriter, sys.stdout, lambda _: None)
+    else:
+        with working(f"predicting {file}", shown=not quiet) as advance:
+            write_atomically(out, lambda path: run.write_file(path, advance))
+    if plot is not None:
+        run.plot(plot)
     if not quiet:
         run.report()
 

@@ -11,7 +11,7 @@ from kernchem._warnings import collected_warnings
 from kernchem.cli.choice import baseline_option, choose_model, settings_option
 from kernchem.cli.files import check_apart, check_folder
 from kernchem.cli.parity import check_figure
-from kernchem.cli.progress import interruptible, working
+from kernchem.cli.progress import working
 from kernchem.errors import SettingError
 
 if TYPE_CHECKING:
@@ -86,9 +86,7 @@ __all__ = ["train"]
 )
 @click.option("--no-plot", is_flag=True, help="Write no figure.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-@click.pass_context
 def train(
-    context: click.Context,
     *,
     file: str,
     target: str | None,
@@ -129,25 +127,24 @@ def train(
     figure = None if no_plot else plot or out.with_suffix(".png")
     _check_outputs(out, figure, no_plot=no_plot and plot is not None)
     check_apart({"--out": out, "--plot": figure}, {"FILE": file, "--settings": settings})
-    with interruptible(context):
-        with working(f"reading {file}", shown=not quiet) as advance:
-            sample = draw(
-                file,
-                target,
-                baseline,
-                unit,
-                n_train=n_train,
-                seed=seed,
-                skip_missing=skip_missing,
-                advance=advance,
-                model=chosen.kind,
-            )
-        with working(f"fitting {len(sample.labels)} molecules", shown=not quiet):
-            told = _fit(chosen.estimator, sample)
-        save(chosen.estimator, out, target=sample.target, unit=sample.unit)
-        summary = Summary(chosen.estimator, sample, chosen.name)
-        if figure is not None:
-            summary.plot(figure)
+    with working(f"reading {file}", shown=not quiet) as advance:
+        sample = draw(
+            file,
+            target,
+            baseline,
+            unit,
+            n_train=n_train,
+            seed=seed,
+            skip_missing=skip_missing,
+            advance=advance,
+            model=chosen.kind,
+        )
+    with working(f"fitting {len(sample.labels)} molecules", shown=not quiet):
+        told = _fit(chosen.estimator, sample)
+    save(chosen.estimator, out, target=sample.target, unit=sample.unit)
+    summary = Summary(chosen.estimator, sample, chosen.name)
+    if figure is not None:
+        summary.plot(figure)
     if not quiet:
         summary.print(told)
         where = f"Model: {out}" if figure is None else f"Model: {out}, figure: {figure}"

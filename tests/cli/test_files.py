@@ -71,3 +71,33 @@ def test_other_files_of_the_same_folder_are_written(folder):
     assert invoke("train", "many", *MODEL, "--out", "many/m.kc").exit_code == 0
     assert invoke("train", "many", *MODEL, "--out", "many/m.kc").exit_code == 0
     assert {path.name for path in (folder / "many").iterdir()} == {"b.xyz", "m.kc", "m.png"}
+
+
+# -- interrupts -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where", "told"),
+    [
+        (["train", "a.xyz", *MODEL, "--out", "m.kc"], "kernchem.io.iread", "Nothing half-written"),
+        (["predict", "m.png", "a.xyz"], "kernchem.model_files.load", "Nothing half-written"),
+        (["predict", "m.png", "a.xyz"], "kernchem.io.iread", "Nothing half-written"),
+        (["sample", "a.xyz", "--n", "2"], "kernchem.io.read", "Nothing half-written"),
+        (["learn", "a.xyz", "--folder", "c", "--target", "e"], "kernchem.io.read", "kept in c"),
+        (["benchmark", "--dataset", "a.xyz"], "kernchem.io.read", "Nothing half-written"),
+        (["datasets", "info", "qm7"], "kernchem.datasets.get_dataset", "Nothing half-written"),
+    ],
+)
+def test_an_interrupt_ends_with_status_130_anywhere(folder, monkeypatch, arguments, where, told):
+    before = contents(folder)
+
+    def interrupt(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupt)
+    result = invoke(*arguments)
+    assert result.exit_code == 130
+    assert result.stderr.startswith("Interrupted. ")
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert contents(folder) == before
