@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PARSER_ERRORS",
+    "RESERVED",
     "is_gdb9",
+    "is_key",
     "parse_gdb9",
     "read_extxyz",
     "read_gdb9",
@@ -64,6 +66,14 @@ GDB9_PROPERTIES = (
 #: value (the SMILES of hydrogen fluoride is ``F``).
 _TEXT_KEYS = frozenset({"comment", "inchi", "inchi_relaxed", "name", "smiles", "smiles_relaxed"})
 
+#: Keys that mean something else than a number of the structure: to the format, to ASE, to
+#: :class:`~kernchem.structure.Structure`, or as text.
+RESERVED = _TEXT_KEYS | {
+    "Lattice", "Properties", "charge", "multiplicity", "pbc", "stress", "virial",
+}  # fmt: skip
+#: Characters that no key holds.
+_SPECIAL = frozenset("=\"'\\")
+
 _KEY_VALUE = re.compile(r"(?:^|\s)[\w.+-]+=\S")
 
 
@@ -89,6 +99,12 @@ class _Frame:
     @property
     def atoms(self) -> list[str]:
         return self.lines[1 : self.size + 1]
+
+
+def is_key(name: str) -> bool:
+    """Return whether numbers that are written under this key are read back under it."""
+    plain = name.isprintable() and name.strip() and not _SPECIAL.intersection(name)
+    return bool(plain) and name not in RESERVED and name.lower() not in _TEXT_KEYS
 
 
 def is_gdb9(path: Path) -> bool:
