@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from kernchem._validation import check_baselines
 from kernchem._warnings import collected_warnings
 from kernchem.cli.choice import (
     QUICK,
@@ -20,7 +21,7 @@ from kernchem.cli.choice import (
     settings_option,
 )
 from kernchem.cli.files import check_apart, check_folder
-from kernchem.cli.inputs import find_dataset
+from kernchem.cli.inputs import check_texts, find_dataset
 from kernchem.cli.methods import METHODS, make_program
 from kernchem.cli.pool import Pool
 from kernchem.cli.progress import kept, working
@@ -170,6 +171,8 @@ def learn(
     path = folder / "model.kc" if out is None else out
     if out is not None:
         check_folder(out)
+    check_texts({"--target": name, "--unit": unit})
+    check_baselines(name, baseline)
     check_apart({"--out": path}, {"POOL": pool, "--settings": settings})
     learner = ActiveLearner(
         chosen.estimator,
