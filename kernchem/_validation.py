@@ -1,20 +1,24 @@
 """Checks that several modules share, and the texts of their errors."""
 
 import math
+import re
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
-from kernchem.errors import LabelError, StructureError
+from kernchem.errors import LabelError, SettingError, StructureError
 
 __all__ = [
+    "check_baselines",
     "check_labels",
     "check_weights",
     "is_not_negative",
     "is_positive",
     "is_whole",
     "real_numbers",
+    "renumbered",
     "short",
     "truth_values",
     "whole_numbers",
@@ -104,6 +108,47 @@ def check_weights(
     if not weights.any():
         raise LabelError(f"every {name} is zero; at least one sample must count")
     return weights
+
+
+def check_baselines(target: str | None, baselines: Sequence[str]) -> None:
+    """Raise if a property is learnt from itself, or is named twice as a baseline.
+
+    Raises
+    ------
+    SettingError
+        If so; the message names the property.
+    """
+    for k, name in enumerate(baselines):
+        if name == target:
+            raise SettingError(
+                f"baseline {name!r} is the target itself, of which nothing is left to learn; name "
+                "a property of a cheaper method"
+            )
+        if name in baselines[:k]:
+            raise SettingError(f"baseline {name!r} is named twice; name it once")
+
+
+def renumbered(message: str, numbers: Any) -> str:
+    """Return a message about a structure of a subset with its number in the whole.
+
+    Parameters
+    ----------
+    message : str
+        What may name a structure of the subset, as in "structure 3 (CH4)".
+    numbers : sequence of int
+        Number in the whole of each structure of the subset.
+
+    Returns
+    -------
+    str
+        The message as it is if it names none.
+    """
+
+    def number(match: re.Match[str]) -> str:
+        k = int(match[1])
+        return f"structure {numbers[k]}" if k < len(numbers) else match[0]
+
+    return re.sub(r"\bstructure (\d+)", number, message, count=1)
 
 
 def short(value: Any) -> str:

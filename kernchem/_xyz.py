@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PARSER_ERRORS",
+    "RESERVED",
     "is_gdb9",
+    "is_key",
     "parse_gdb9",
     "read_extxyz",
     "read_gdb9",
@@ -63,6 +65,14 @@ GDB9_PROPERTIES = (
 #: Keys of an extended XYZ comment that are text, even where they look like a number or a truth
 #: value (the SMILES of hydrogen fluoride is ``F``).
 _TEXT_KEYS = frozenset({"comment", "inchi", "inchi_relaxed", "name", "smiles", "smiles_relaxed"})
+
+#: Keys that mean something else than a number of the structure: to the format, to ASE, to
+#: :class:`~kernchem.structure.Structure`, or as text.
+RESERVED = _TEXT_KEYS | {
+    "Lattice", "Properties", "charge", "multiplicity", "pbc", "stress", "virial",
+}  # fmt: skip
+#: Characters that no key holds.
+_SPECIAL = frozenset("=\"'\\")
 
 _KEY_VALUE = re.compile(r"(?:^|\s)[\w.+-]+=\S")
 
@@ -104,6 +114,12 @@ class _Frame:
     @property
     def atoms(self) -> list[str]:
         return self.lines[1 : self.size + 1]
+
+
+def is_key(name: str) -> bool:
+    """Return whether numbers that are written under this key are read back under it."""
+    plain = name.isprintable() and name.strip() and not _SPECIAL.intersection(name)
+    return bool(plain) and name not in RESERVED and name.lower() not in _TEXT_KEYS
 
 
 def is_gdb9(path: Path) -> bool:

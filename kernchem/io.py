@@ -27,7 +27,7 @@ from kernchem.structures import Structures, as_structures
 __all__ = ["iread", "read"]
 
 #: Suffixes of the files that are taken from a folder; others lie there for other reasons.
-_FOLDER_SUFFIXES = frozenset(
+FOLDER_SUFFIXES = frozenset(
     ".cfg .cif .con .cube .extxyz .gen .gro .mol .npz .pdb .poscar .res .sdf .traj .vasp .xsf .xyz"
     .split()
 )  # fmt: skip
@@ -344,12 +344,12 @@ def _folder_entries(folder: Path, kind: str | None) -> Iterator[_Entry]:
         for path in sorted(folder.iterdir())
         if path.is_file()
         and not path.name.startswith(".")
-        and (_suffix(path) in _FOLDER_SUFFIXES or path.name.startswith(("POSCAR", "CONTCAR")))
+        and (_suffix(path) in FOLDER_SUFFIXES or path.name.startswith(("POSCAR", "CONTCAR")))
     ]
     if not files:
         raise FileFormatError(
             f"{folder}: there is no structure file in this folder; files with these suffixes are "
-            f"read: {', '.join(sorted(_FOLDER_SUFFIXES))}"
+            f"read: {', '.join(sorted(FOLDER_SUFFIXES))}"
         )
     for path in files:
         entries = _entries(path, kind or _detect(path))

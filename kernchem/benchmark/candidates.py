@@ -9,7 +9,8 @@ from typing import Any
 from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Kernel
 
-from kernchem._validation import short
+from kernchem._validation import is_positive, short
+from kernchem._warnings import collected_warnings
 from kernchem.descriptors import (
     ACSF,
     FCHL19,
@@ -25,11 +26,11 @@ from kernchem.descriptors import (
     OverlapEigenvalues,
     Torsions,
 )
-from kernchem.errors import SettingError
+from kernchem.errors import KernchemError, SettingError
 from kernchem.kernels import NAMED_KERNELS, Average, BestMatch, Gaussian, Laplacian, REMatch
 from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner
 from kernchem.models.recipes import RECIPES
-from kernchem.models.terms import TermProduct, Terms, TermSum, joined, kernel_for
+from kernchem.models.terms import Term, TermProduct, Terms, TermSum, joined, kernel_for
 
 __all__ = [
     "COMPOSITION",
@@ -112,6 +113,28 @@ class Candidate:
             made = MODELS[model](kernel, descriptor=own, **settings)
         return made if baseline is None else DeltaLearner(made, baseline)
 
+    def check(self, structures: Any) -> None:
+        """Raise SettingError if descriptor or kernel have a setting that they cannot have.
+
+        Settings are checked where they are used, which is here the kernel of some structures.
+        """
+        if self.parts is None:
+            return
+        descriptor, kernel = self.parts
+        if descriptor is not None:
+            terms: Terms = Term(clone(descriptor), kernel)
+        else:
+            terms = RECIPES[kernel]() if isinstance(kernel, str) else kernel
+        try:
+            with collected_warnings():
+                terms(structures)
+                _ = joined(terms)[1].bounds
+        except SettingError as error:
+            raise SettingError(f"{self.descriptor} {self.kernel}: {error}") from None
+        except KernchemError:
+            # Molecules that do not suit are the business of the fits.
+            return
+
     def describe(self) -> str:
         """Return all that distinguishes this candidate from others of the same labels."""
         return " ".join(f"{self.descriptor} {self.kernel} {self.parts!r}".split())
@@ -141,6 +164,11 @@ def model_settings(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(model, str) or model not in MODELS:
         raise SettingError(f"model {short(model)} is unknown; use {' or '.join(MODELS)}")
     settings = dict(given)
+    alpha = settings.get("alpha", "loo")
+    if is_positive(alpha):
+        settings["alpha"] = float(alpha)
+    elif not isinstance(alpha, str) or alpha not in {"loo", "fit"}:
+        raise SettingError(f"alpha {short(alpha)}; use a positive number or 'loo'")
     if model == "krr":
         if settings.get("alpha") == "fit":
             raise SettingError("alpha 'fit' is a word of gpr; use a positive number or 'loo'")

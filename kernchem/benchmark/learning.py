@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernchem._validation import check_baselines
 from kernchem.benchmark.candidates import (
     COMPOSITION,
     Candidate,
@@ -109,7 +110,8 @@ def learning_curves(
     Raises
     ------
     SettingError
-        If a name is unknown or the sizes do not fit the number of molecules.
+        If a name is unknown, a setting makes no sense, or the sizes do not fit the number of
+        molecules; an earlier run in ``out`` is not touched then.
     PropertyError
         If the molecules lack a property, or it is not one number per molecule.
     ResumeError
@@ -142,8 +144,14 @@ def learning_curves(
     given = {"alpha": alpha, "criterion": criterion}
     own = model_settings(model, {name: value for name, value in given.items() if value is not None})
     baselines = _names(baseline)
-    structures, n_dropped = _labelled(as_structures(data), target, baselines)
+    check_baselines(target, baselines)
+    everything = as_structures(data)
+    rows = _labelled(everything, target, baselines)
+    n_dropped = len(everything) - len(rows)
+    structures = everything[rows] if n_dropped else everything
     protocol = Protocol.checked(len(structures), sizes, test_size, repeats, seed)
+    for candidate in candidates:
+        candidate.check(structures[:1])
     run: dict[str, Any] = {
         "settings": {
             "target": target,
@@ -172,12 +180,12 @@ def learning_curves(
         advance(len(tasks) - len(pending), "compiling")
         for candidate in _first_uses(pending):
             first = Task(0, protocol.sizes[0], "direct", candidate)
-            protocol.measure(first, structures, target, [], own)
+            protocol.measure(first, structures, target, [], own, rows)
         done = 0
         for task in pending:
             advance(done, f"{task.candidate.descriptor} {task.mode} N={task.n_train}")
             done = 1
-            record = protocol.measure(task, structures, target, baselines, own)
+            record = protocol.measure(task, structures, target, baselines, own, rows)
             if folder is not None:
                 folder.append(record)
             finished[task.key] = record
@@ -194,8 +202,8 @@ def _names(baseline: str | Sequence[str] | None) -> list[str]:
     return [baseline] if isinstance(baseline, str) else list(baseline)
 
 
-def _labelled(data: Structures, target: str, baselines: list[str]) -> tuple[Structures, int]:
-    """Return the molecules whose labels are all known, and the number of others."""
+def _labelled(data: Structures, target: str, baselines: list[str]) -> npt.NDArray[np.int64]:
+    """Return the numbers of the molecules whose labels are all known."""
     known = np.ones(len(data), dtype=bool)
     for name in (target, *baselines):
         values = data[name]
@@ -205,7 +213,7 @@ def _labelled(data: Structures, target: str, baselines: list[str]) -> tuple[Stru
                 "learning curve needs one real number per molecule"
             )
         known &= np.isfinite(values)
-    return (data if known.all() else data[np.flatnonzero(known)]), int((~known).sum())
+    return np.flatnonzero(known)
 
 
 def _fingerprint(data: Structures, target: str, baselines: list[str]) -> str:

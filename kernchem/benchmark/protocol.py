@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernchem._validation import renumbered
 from kernchem._warnings import collected_warnings
 from kernchem.benchmark.candidates import Candidate
 from kernchem.errors import (
     CompositionError,
+    KernchemError,
     LayoutError,
     SettingError,
     SingularKernelError,
@@ -24,6 +26,7 @@ from kernchem.uncertainty import uncertainty_report
 
 __all__ = [
     "ERROR_BARS",
+    "KEYS",
     "METRICS",
     "Protocol",
     "Record",
@@ -48,6 +51,13 @@ ERROR_BARS = {
     "crps": "crps",
     "error_spearman": "error_spearman",
 }
+#: What tells a record from others.
+_IDENTITY = ("repeat", "n_train", "n_test", "mode", "descriptor", "kernel")
+#: What else is measured.
+_MEASURED = ("loo_mae", "length_scale", "alpha", "condition", "jitter", "fit_seconds",
+             "predict_seconds", "failure")  # fmt: skip
+#: What every record has.
+KEYS = frozenset((*_IDENTITY, *METRICS, *_MEASURED, "warnings"))
 #: Default training sizes, where there are molecules enough.
 _SIZES = (125, 250, 500, 1000)
 #: At most so many molecules test by default.
@@ -151,11 +161,13 @@ class Protocol:
         target: str,
         baselines: list[str],
         settings: Mapping[str, Any] | None = None,
+        numbers: _Rows | None = None,
     ) -> Record:
         """Fit one model and return its record; a failed fit has the reason under ``failure``.
 
         ``settings`` are those of :func:`kernchem.benchmark.candidates.model_settings`. Records of
-        a "gpr" have :data:`ERROR_BARS` as well, which are None for the reference.
+        a "gpr" have :data:`ERROR_BARS` as well, which are None for the reference. Errors name a
+        molecule by its number in ``data``, or by that of ``numbers``.
         """
         train_rows, test_rows = self.split(task.repeat, task.n_train)
         train, test = data[train_rows], data[test_rows]
@@ -164,10 +176,12 @@ class Protocol:
         bars = ERROR_BARS if own.get("model") == "gpr" else ()
         record = _empty_record(task, self.test_size, (*METRICS, *bars))
         with collected_warnings() as told:
+            concerned = train_rows
             try:
                 start = time.perf_counter()
                 model.fit(train, train[target])
                 fitted = time.perf_counter()
+                concerned = test_rows
                 if bars and task.candidate.parts is not None:
                     predicted, std = model.predict(test, return_std=True)
                 else:
@@ -178,8 +192,12 @@ class Protocol:
                 if std is not None:
                     record |= error_bar_metrics(test[target], predicted, std)
                 record |= _choices(model)
-            except _FAILURES as error:
-                record["failure"] = str(error)
+            except KernchemError as error:
+                own_numbers = concerned if numbers is None else numbers[concerned]
+                told_of = renumbered(str(error), own_numbers)
+                if not isinstance(error, _FAILURES):
+                    raise type(error)(told_of) from None
+                record["failure"] = told_of
         record["warnings"] += told
         return record
 
@@ -236,16 +254,10 @@ def error_bar_metrics(y: _Array, predicted: _Array, std: _Array) -> dict[str, fl
 
 def _empty_record(task: Task, n_test: int, metrics: Sequence[str]) -> Record:
     """Return a record with every key, so that all have the same."""
+    known = (task.repeat, task.n_train, n_test, *task.key[2:])
     return {
-        "repeat": task.repeat,
-        "n_train": task.n_train,
-        "n_test": n_test,
-        "mode": task.mode,
-        "descriptor": task.candidate.descriptor,
-        "kernel": task.candidate.kernel,
-        **dict.fromkeys(metrics),
-        **dict.fromkeys(("loo_mae", "length_scale", "alpha", "condition", "jitter")),
-        **dict.fromkeys(("fit_seconds", "predict_seconds", "failure")),
+        **dict(zip(_IDENTITY, known, strict=True)),
+        **dict.fromkeys((*metrics, *_MEASURED)),
         "warnings": [],
     }
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import kernchem
 from kernchem._files import write_atomically
-from kernchem.benchmark.protocol import Record
-from kernchem.errors import ResumeError
+from kernchem.benchmark.protocol import KEYS, Record
+from kernchem.errors import ResumeError, SettingError
 
 __all__ = ["RunFolder", "provenance", "to_json"]
 
@@ -80,13 +80,23 @@ class RunFolder:
     Raises
     ------
     ResumeError
-        If the folder holds another run, or one that cannot be read.
+        If the folder holds another run with finished records, or one that cannot be read.
+    SettingError
+        If the folder is a file, or the run cannot be written down; nothing is removed then.
     """
 
     def __init__(self, folder: Path, run: dict[str, Any], *, overwrite: bool) -> None:
+        try:
+            to_json(run)
+        except (TypeError, ValueError) as error:
+            raise SettingError(
+                f"a setting of the run is neither a text nor a finite number: {error}"
+            ) from None
+        if folder.is_file():
+            raise SettingError(f"out={str(folder)!r} is a file; name a folder")
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        if overwrite:
+        if overwrite or self._is_bare():
             for name in _FILES:
                 (folder / name).unlink(missing_ok=True)
         self.run, self.records = run, []
@@ -110,6 +120,11 @@ class RunFolder:
             os.fsync(file.fileno())
         self.records.append(record)
 
+    def _is_bare(self) -> bool:
+        """Return whether an earlier run left settings and nothing that could be lost."""
+        left = [name for name in _FILES if (self.folder / name).exists()]
+        return left in ([_RUN], [_RUN, _RECORDS]) and not self._finished()
+
     def _earlier(self, run: dict[str, Any]) -> dict[str, Any]:
         path = self.folder / _RUN
         try:
@@ -130,8 +145,11 @@ class RunFolder:
         records = []
         for number, line in enumerate(lines, 1):
             try:
-                records.append(dict(json.loads(line)))
-            except (ValueError, TypeError):
+                record = json.loads(line)
+                if not isinstance(record, dict) or not record.keys() >= KEYS:
+                    raise ValueError
+                records.append(record)
+            except ValueError:
                 if number < len(lines):
                     raise ResumeError(f"{path}, line {number} is damaged; {_CURE}") from None
         return records

@@ -10,11 +10,11 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from kernchem.cli.files import check_apart, check_folder
 from kernchem.cli.inputs import stream
 from kernchem.cli.methods import METHODS, make_program
 from kernchem.cli.outputs import XyzWriter
-from kernchem.cli.parity import check_folder
-from kernchem.cli.progress import interruptible
+from kernchem.cli.progress import kept
 from kernchem.errors import SettingError
 from kernchem.units import ENERGY_UNITS, energy_factor
 
@@ -68,9 +68,7 @@ _LISTED = 20
 )
 @click.option("--n-jobs", type=int, metavar="N", help="Processes.  [default: all cores]")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-@click.pass_context
 def baseline(
-    context: click.Context,
     *,
     file: str,
     methods: tuple[str, ...],
@@ -95,15 +93,12 @@ def baseline(
     if output.suffix.lower() not in _SUFFIXES:
         raise SettingError(f"--output {output}: use a name that ends with {', '.join(_SUFFIXES)}")
     check_folder(output)
+    check_apart({"--output": output}, {"FILE": file})
     folder = output.with_suffix(".cache") if cache is None else cache
     settings = {"forces": forces, "cache": folder, "n_jobs": n_jobs, "progress": not quiet}
     run = _Run(file, methods, unit, settings)
-    try:
-        with interruptible(context):
-            write_atomically(output, run.write)
-    except click.exceptions.Exit:
-        click.echo(f"What is computed is kept in {folder}; the same command goes on.", err=True)
-        raise
+    with kept(f"What is computed is kept in {folder}; the same command goes on."):
+        write_atomically(output, run.write)
     if not quiet:
         run.report()
         click.echo(f"Output: {output}, cache: {folder}", err=True)

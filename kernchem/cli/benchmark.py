@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kernchem.cli.inputs import find_dataset, load_dataset, own_properties
+from kernchem.cli.progress import kept
 from kernchem.errors import SettingError
 
 if TYPE_CHECKING:
@@ -92,9 +93,7 @@ __all__ = ["benchmark"]
 )
 @click.option("--overwrite", is_flag=True, help="Remove an earlier run from the folder first.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-@click.pass_context
 def benchmark(
-    context: click.Context,
     *,
     dataset: str,
     target: str | None,
@@ -129,7 +128,8 @@ def benchmark(
     if model is not None:
         compared["model"] = model
     data, target, own_baseline, unit = _load(dataset, target, unit)
-    try:
+    advice = "the same command without --overwrite goes on from there."
+    with kept(f"What is finished is in {out}; {advice}"):
         curves = learning_curves(
             data,
             target,
@@ -144,13 +144,6 @@ def benchmark(
             overwrite=overwrite,
             progress=not quiet,
         )
-    except KeyboardInterrupt:
-        click.echo(
-            f"Interrupted. What is finished is in {out}; the same command without --overwrite "
-            "goes on from there.",
-            err=True,
-        )
-        context.exit(130)
     if not quiet:
         print_tables(curves)
         click.echo(f"Results, settings and figure are in {out}")

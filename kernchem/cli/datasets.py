@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kernchem.cli.progress import kept
 from kernchem.errors import SettingError
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def fetch(name: str, path: Path | None) -> None:
     takes_path = "path" in inspect.signature(entry.loader).parameters
     if path is not None and not takes_path:
         raise SettingError(f"--path: {name} is not read from a published archive; leave it out")
-    data = entry.loader() if path is None else entry.loader(path=path)
+    with kept("The same command goes on where a download broke off."):
+        data = entry.loader() if path is None else entry.loader(path=path)
     click.echo(f"{name}: {data!r}")
     _print_wrapped("properties", ", ".join(data.properties), _LABELS)
     for file in entry.files if path is None else ():

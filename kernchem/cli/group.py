@@ -31,7 +31,7 @@ class _Failure(click.ClickException):
 
 
 class _Commands(click.Group):
-    """Subcommands whose expected errors end in one line, not in a traceback."""
+    """Subcommands whose expected errors, and interrupts, end in one line, not in a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -44,6 +44,10 @@ class _Commands(click.Group):
                 raise
             where = "" if error.filename is None else f"{error.filename}: "
             raise _Failure(f"{where}{error.strerror or error}") from error
+        except KeyboardInterrupt as interrupt:
+            told = getattr(interrupt, "__notes__", ["Nothing half-written is left."])
+            click.echo(" ".join(["Interrupted.", *told]), err=True)
+            ctx.exit(130)
 
 
 @click.group(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Molecules",
     "bare",
+    "check_texts",
     "find_dataset",
     "load_dataset",
     "own_properties",
@@ -41,6 +42,15 @@ class Molecules:
     target: str | None
     baseline: str | None
     unit: str | None
+
+
+def check_texts(options: Mapping[str, str | None]) -> None:
+    """Raise, before anything is computed, if a model file cannot hold what was named."""
+    from kernchem.model_files.values import text
+
+    for option, value in options.items():
+        if value is not None:
+            text(value, option)
 
 
 def find_dataset(name: str, option: str = "") -> Dataset | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from kernchem._validation import check_baselines
 from kernchem._warnings import collected_warnings
 from kernchem.cli.choice import (
     QUICK,
@@ -19,11 +20,11 @@ from kernchem.cli.choice import (
     seed_option,
     settings_option,
 )
-from kernchem.cli.inputs import find_dataset
+from kernchem.cli.files import check_apart, check_folder
+from kernchem.cli.inputs import check_texts, find_dataset
 from kernchem.cli.methods import METHODS, make_program
-from kernchem.cli.parity import check_folder
 from kernchem.cli.pool import Pool
-from kernchem.cli.progress import interruptible, working
+from kernchem.cli.progress import kept, working
 from kernchem.errors import SettingError
 
 if TYPE_CHECKING:
@@ -120,9 +121,7 @@ _HEADINGS = ("round", "labels", "failed", "cost", "LOO MAE", "5 %", "95 %", "gai
     help="File of the model at the end.  [default: model.kc in the folder]",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-@click.pass_context
 def learn(
-    context: click.Context,
     *,
     pool: str,
     folder: Path,
@@ -172,6 +171,9 @@ def learn(
     path = folder / "model.kc" if out is None else out
     if out is not None:
         check_folder(out)
+    check_texts({"--target": name, "--unit": unit})
+    check_baselines(name, baseline)
+    check_apart({"--out": path}, {"POOL": pool, "--settings": settings})
     learner = ActiveLearner(
         chosen.estimator,
         _oracle(oracle, name, folder),
@@ -184,20 +186,16 @@ def learn(
         max_failures=max_failures,
         progress=not quiet,
     )
-    try:
-        with interruptible(context):
-            with working(f"reading {pool}", shown=not quiet):
-                # Stored labels have to be there; others may.
-                stored = name if oracle == _STORED else None
-                molecules = Pool.read(
-                    pool, target=stored, groups=groups, costs=costs, labelled=None, targets=None
-                )
-            told = _run(learner, molecules, None if stored else name, quiet=quiet)
-            if learner.model_ is not None:
-                save(learner.model_, path, target=name, unit=unit)
-    except click.exceptions.Exit:
-        click.echo(f"What is labelled is kept in {folder}; the same command goes on.", err=True)
-        raise
+    with kept(f"What is labelled is kept in {folder}; the same command goes on."):
+        with working(f"reading {pool}", shown=not quiet):
+            # Stored labels have to be there; others may.
+            stored = name if oracle == _STORED else None
+            molecules = Pool.read(
+                pool, target=stored, groups=groups, costs=costs, labelled=None, targets=None
+            )
+        told = _run(learner, molecules, None if stored else name, quiet=quiet)
+        if learner.model_ is not None:
+            save(learner.model_, path, target=name, unit=unit)
     if not quiet:
         for text in told:
             click.echo(f"Note: {text}")

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from kernchem.cli.files import check_folder
 from kernchem.errors import SettingError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ErrorSums", "check_figure", "check_folder", "write_parity"]
+__all__ = ["ErrorSums", "check_figure", "write_parity"]
 
 _Array = npt.NDArray[np.float64]
 
@@ -89,12 +90,6 @@ def check_figure(path: Path) -> None:
     if path.suffix.lower() not in _FORMATS:
         raise SettingError(f"--plot {path}: use a name that ends with {', '.join(_FORMATS)}")
     check_folder(path)
-
-
-def check_folder(path: Path) -> None:
-    """Raise if the folder of a file that will be written is not there."""
-    if not path.parent.is_dir():
-        raise SettingError(f"{path}: there is no folder {path.parent}; make it first")
 
 
 def write_parity(

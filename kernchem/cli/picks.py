@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from kernchem.cli.outputs import XyzWriter, identifiers, number_cell
+from kernchem.cli.outputs import XyzWriter, identifiers, number_cell, text_cell
 from kernchem.errors import PropertyError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Picks:
             writer.writerow(["rank", "pool_index", "formula", *names, "gain", "residual_trace"])
             for k, molecule in enumerate(self.molecules):
                 row: list[Any] = [self.rank[k], self.pool_index[k], molecule.formula]
-                row += [molecule.properties.get(name, "") for name in names]
+                row += [text_cell(molecule.properties.get(name)) for name in names]
                 row += [number_cell(self.gain[k]), number_cell(self.residual_trace[k])]
                 writer.writerow(row)
 

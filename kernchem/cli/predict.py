@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,11 @@ import numpy.typing as npt
 
 from kernchem._validation import is_whole
 from kernchem.cli.error_bars import METHODS, Intervals, Predictor, percent
+from kernchem.cli.files import check_apart, check_folder
 from kernchem.cli.inputs import property_column, stream
 from kernchem.cli.outputs import CsvWriter, Writer, XyzWriter
-from kernchem.cli.parity import ErrorSums, check_figure, check_folder, write_parity
-from kernchem.cli.progress import interruptible, working
+from kernchem.cli.parity import ErrorSums, check_figure, write_parity
+from kernchem.cli.progress import working
 from kernchem.cli.reservoir import Reservoir
 from kernchem.errors import KernchemError, SettingError
 
@@ -73,9 +75,7 @@ _DRAWN = 100_000
 )
 @click.option("--skip-bad", is_flag=True, help="Go on where the model refuses a molecule.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but predictions and errors.")
-@click.pass_context
 def predict(
-    context: click.Context,
     *,
     model: Path,
     file: str,
@@ -106,6 +106,7 @@ def predict(
         check_folder(out)
     if plot is not None:
         check_figure(plot)
+    check_apart({"--out": out, "--plot": plot}, {"MODEL": model, "FILE": file})
     run = _Run(
         model,
         file,
@@ -116,14 +117,13 @@ def predict(
         skip_bad=skip_bad,
         drawn=0 if plot is None else _DRAWN,
     )
-    with interruptible(context):
-        if out is None:
-            run.write(CsvWriter, sys.stdout, lambda _: None)
-        else:
-            with working(f"predicting {file}", shown=not quiet) as advance:
-                write_atomically(out, lambda path: run.write_file(path, advance))
-        if plot is not None:
-            run.plot(plot)
+    if out is None:
+        run.write(partial(CsvWriter, final=True), sys.stdout, lambda _: None)
+    else:
+        with working(f"predicting {file}", shown=not quiet) as advance:
+            write_atomically(out, lambda path: run.write_file(path, advance))
+    if plot is not None:
+        run.plot(plot)
     if not quiet:
         run.report()
 
@@ -162,12 +162,13 @@ class _Run:
         self._errors, self._intervals = ErrorSums(), Intervals()
         self._points = Reservoir(drawn, seed=0) if drawn else None
         self._n = 0
+        self._left_out: list[str] = []
         self._refused: Counter[str] = Counter()
         self._first_refusal = ""
 
     def write_file(self, path: Path, advance: Callable[[int], None]) -> None:
         """Predict everything into a file of the format of its suffix."""
-        with path.open("w", encoding="utf-8", newline="") as text:
+        with path.open("w+", encoding="utf-8", newline="") as text:
             self.write(_WRITERS[path.suffix.lower()], text, advance)
 
     def write(self, make: Callable[..., Writer], text: Any, advance: Callable[[int], None]) -> None:
@@ -187,6 +188,7 @@ class _Run:
             writer.write(batch, self._n, predicted, reference)
             self._n += len(batch)
             advance(self._n)
+        self._left_out = writer.left_out
 
     def _predict(self, batch: Structures, first: int) -> _Array:
         """Return predictions; NaN for molecules that the model refuses, if they are skipped."""
@@ -245,6 +247,12 @@ class _Run:
         if n_refused:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self._refused.most_common())
             click.echo(f"refused: {kinds}; the first: {self._first_refusal}", err=True)
+        if self._left_out:
+            click.echo(
+                f"the table lacks {', '.join(self._left_out)}, which came after its first lines; "
+                "--out FILE.csv writes all columns",
+                err=True,
+            )
         if self._errors.n:
             described = self._errors.describe(self._unit)
             click.echo(f"{self._target}, {self._errors.n} references: {described}", err=True)

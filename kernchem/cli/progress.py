@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
-
-__all__ = ["interruptible", "working"]
+__all__ = ["kept", "working"]
 
 
 @contextmanager
@@ -28,10 +26,10 @@ def working(text: str, *, shown: bool) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def interruptible(context: click.Context) -> Iterator[None]:
-    """End the command with one line on an interrupt."""
+def kept(text: str) -> Iterator[None]:
+    """Let an interrupted command say at its end what is kept, and how to go on."""
     try:
         yield
-    except KeyboardInterrupt:
-        click.echo("Interrupted; nothing half-written is left.", err=True)
-        context.exit(130)
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(text)
+        raise

@@ -15,10 +15,10 @@ from kernchem.cli.choice import (
     named_candidate,
     seed_option,
 )
+from kernchem.cli.files import check_apart, check_folder
 from kernchem.cli.inputs import find_dataset
 from kernchem.cli.memory import check_selection, free_memory
-from kernchem.cli.parity import check_folder
-from kernchem.cli.progress import interruptible, working
+from kernchem.cli.progress import working
 from kernchem.errors import SettingError
 
 if TYPE_CHECKING:
@@ -112,9 +112,7 @@ _LIGHT = frozenset({"random", "fps", "lcmd", "kmeans++"})
     "name and .picks.xyz and .picks.csv]",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-@click.pass_context
 def sample(
-    context: click.Context,
     *,
     pool: str,
     n: int,
@@ -150,25 +148,26 @@ def sample(
         stem = _stem(pool)
         out, table = Path(f"{stem}.picks.xyz"), Path(f"{stem}.picks.csv")
     _check_outputs(out, table)
+    read = {"POOL": pool, "--model": model, "--labelled": labelled, "--targets": targets}
+    check_apart({"--out": out, "--table": table}, read)
     settings = {"noise": noise, "rank": rank, "random_state": seed}
     selector, lent, described = _selector(strategy, descriptor, kernel, model, settings)
-    with interruptible(context):
-        with working(f"reading {pool}", shown=not quiet):
-            molecules = Pool.read(
-                pool, target=target, groups=groups, costs=costs, labelled=labelled, targets=targets
-            )
-        if out is not None:
-            check_free(molecules.structures, pool)
-        own = lent if molecules.known is None and molecules.labelled is None else 0
-        _check_memory(molecules, n, strategy, rank, own)
-        with working(f"choosing among {len(molecules.structures)} molecules", shown=not quiet):
-            molecules.fit(selector)
-            _select(selector, n)
-        picks = Picks.of(selector, molecules.structures, molecules.groups)
-        if out is not None:
-            write_atomically(out, picks.write_xyz)
-        if table is not None:
-            write_atomically(table, picks.write_table)
+    with working(f"reading {pool}", shown=not quiet):
+        molecules = Pool.read(
+            pool, target=target, groups=groups, costs=costs, labelled=labelled, targets=targets
+        )
+    if out is not None:
+        check_free(molecules.structures, pool)
+    own = lent if molecules.known is None and molecules.labelled is None else 0
+    _check_memory(molecules, n, strategy, rank, own)
+    with working(f"choosing among {len(molecules.structures)} molecules", shown=not quiet):
+        molecules.fit(selector)
+        _select(selector, n)
+    picks = Picks.of(selector, molecules.structures, molecules.groups)
+    if out is not None:
+        write_atomically(out, picks.write_xyz)
+    if table is not None:
+        write_atomically(table, picks.write_table)
     if not quiet:
         for name, text in (
             ("strategy", strategy),

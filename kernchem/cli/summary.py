@@ -94,13 +94,14 @@ class Summary:
     def _lines(self) -> list[tuple[str, str]]:
         sample, inner = self._sample, self._inner
         chosen = " (by leave-one-out)" if inner.trials_ else ""
+        varied = chosen if len(inner.kernel_.theta) else ""
         widths = " + ".join(str(one.n_features_out_) for one in self._descriptors())
         lines = [
             ("target", sample.target + (f" / {sample.unit}" if sample.unit else "")),
             ("molecules", self._counted()),
             ("elements", " ".join(symbol(number) for number in sample.structures.elements)),
             ("descriptor", f"{self._name}, {widths} features"),
-            ("kernel", f"{inner.kernel_}{chosen}"),
+            ("kernel", f"{inner.kernel_}{varied}"),
             ("alpha", f"{inner.alpha_:.3g}{chosen if inner.alpha in ('loo', 'fit') else ''}"),
             *self._process(),
         ]

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kernchem._validation import renumbered
 from kernchem._warnings import collected_warnings
 from kernchem.cli.choice import baseline_option, choose_model, settings_option
-from kernchem.cli.parity import check_figure, check_folder
-from kernchem.cli.progress import interruptible, working
-from kernchem.errors import SettingError
+from kernchem.cli.files import check_apart, check_folder
+from kernchem.cli.inputs import check_texts
+from kernchem.cli.parity import check_figure
+from kernchem.cli.progress import working
+from kernchem.errors import KernchemError, SettingError
 
 if TYPE_CHECKING:
     from kernchem.cli.training_molecules import TrainingMolecules
@@ -85,9 +88,7 @@ __all__ = ["train"]
 )
 @click.option("--no-plot", is_flag=True, help="Write no figure.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-@click.pass_context
 def train(
-    context: click.Context,
     *,
     file: str,
     target: str | None,
@@ -127,25 +128,26 @@ def train(
     )
     figure = None if no_plot else plot or out.with_suffix(".png")
     _check_outputs(out, figure, no_plot=no_plot and plot is not None)
-    with interruptible(context):
-        with working(f"reading {file}", shown=not quiet) as advance:
-            sample = draw(
-                file,
-                target,
-                baseline,
-                unit,
-                n_train=n_train,
-                seed=seed,
-                skip_missing=skip_missing,
-                advance=advance,
-                model=chosen.kind,
-            )
-        with working(f"fitting {len(sample.labels)} molecules", shown=not quiet):
-            told = _fit(chosen.estimator, sample)
-        save(chosen.estimator, out, target=sample.target, unit=sample.unit)
-        summary = Summary(chosen.estimator, sample, chosen.name)
-        if figure is not None:
-            summary.plot(figure)
+    check_texts({"--target": target, "--unit": unit})
+    check_apart({"--out": out, "--plot": figure}, {"FILE": file, "--settings": settings})
+    with working(f"reading {file}", shown=not quiet) as advance:
+        sample = draw(
+            file,
+            target,
+            baseline,
+            unit,
+            n_train=n_train,
+            seed=seed,
+            skip_missing=skip_missing,
+            advance=advance,
+            model=chosen.kind,
+        )
+    with working(f"fitting {len(sample.labels)} molecules", shown=not quiet):
+        told = _fit(chosen.estimator, sample)
+    save(chosen.estimator, out, target=sample.target, unit=sample.unit)
+    summary = Summary(chosen.estimator, sample, chosen.name)
+    if figure is not None:
+        summary.plot(figure)
     if not quiet:
         summary.print(told)
         where = f"Model: {out}" if figure is None else f"Model: {out}, figure: {figure}"
@@ -162,7 +164,11 @@ def _check_outputs(out: Path, figure: Path | None, *, no_plot: bool) -> None:
 
 
 def _fit(model: Any, sample: TrainingMolecules) -> list[str]:
-    """Fit the model and return the warnings that were given."""
+    """Fit the model and return the warnings that were given; an error names file and index."""
     with collected_warnings() as told:
-        model.fit(sample.structures, sample.labels)
+        try:
+            model.fit(sample.structures, sample.labels)
+        except KernchemError as error:
+            message = renumbered(str(error), sample.index)
+            raise type(error)(f"{sample.source}: {message}") from None
     return told

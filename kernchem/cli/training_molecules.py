@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kernchem._validation import is_whole, short
+from kernchem._validation import check_baselines, is_whole, short
 from kernchem.cli.inputs import bare, own_properties, property_column, stream
 from kernchem.cli.memory import check_memory, free_memory
 from kernchem.cli.reservoir import Reservoir
@@ -107,7 +107,8 @@ def draw(
     Raises
     ------
     SettingError
-        If there are fewer molecules than ``n_train``, or more than the memory takes for ``model``.
+        If there are fewer molecules than ``n_train``, or more than the memory takes for ``model``,
+        or a baseline is the target or another one.
     PropertyError
         If target or baseline is missing.
     """
@@ -121,6 +122,7 @@ def draw(
     if molecules.target is None:
         known = own_properties(next(molecules.batches))
         raise SettingError(f"--target is needed with a file; {source} holds: {known}")
+    check_baselines(molecules.target, baseline)
     names = [molecules.target, *baseline]
     missing, reservoir, n_read = _Missing(names), Reservoir(n_train, seed), 0
     batch: Structures

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kernchem.datasets.matlab import MAGIC, read_mat
 from kernchem.datasets.registry import Dataset, register
-from kernchem.datasets.remote import RemoteFile, fetch_file, local_path
+from kernchem.datasets.remote import RemoteFile, fetch_file, local_file
 from kernchem.elements import MAX_ATOMIC_NUMBER, formula
 from kernchem.errors import FileFormatError, KernchemError
 from kernchem.structures import Structures
@@ -121,7 +121,7 @@ def fetch_qm7(*, unit: str = "kcal/mol", path: str | os.PathLike[str] | None = N
     >>> train, test = data[data["fold"] != 0], data[data["fold"] == 0]  # doctest: +SKIP
     """
     factor = energy_factor("kcal/mol", unit)
-    source = fetch_file(QM7)[0] if path is None else local_path(path)
+    source = fetch_file(QM7)[0] if path is None else local_file(path)
     arrays = read_mat(
         source,
         {
@@ -230,7 +230,7 @@ def fetch_qm7b(*, unit: str = "kcal/mol", path: str | os.PathLike[str] | None = 
     >>> gap = data["gw-lumo"] - data["gw-homo"]  # doctest: +SKIP
     """
     energy_factor("eV", unit)
-    source = fetch_file(QM7B)[0] if path is None else local_path(path)
+    source = fetch_file(QM7B)[0] if path is None else local_file(path)
     arrays = read_mat(source, {"X": ("n", _PADDED, _PADDED), "T": ("n", len(QM7B_COLUMNS))})
     properties = {
         name: values * energy_factor(published, unit) if published in _CONVERTED else values

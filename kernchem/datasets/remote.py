@@ -20,9 +20,9 @@ from typing import Any
 
 from kernchem.datasets.cache import data_home, locked, make_folder, write_atomically
 from kernchem.datasets.transfer import ResumingDownloader, TransferError
-from kernchem.errors import DatasetError
+from kernchem.errors import DatasetError, FileFormatError
 
-__all__ = ["RemoteFile", "fetch_file", "local_path", "sha256"]
+__all__ = ["RemoteFile", "fetch_file", "local_file", "local_path", "sha256"]
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,32 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     found = Path(path)
     if not os.fspath(path) or not found.exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+    return found
+
+
+def local_file(path: str | os.PathLike[str]) -> Path:
+    """Return a path that a user gave, which is no folder.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file.
+
+    Returns
+    -------
+    Path
+        The same, which exists.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FileFormatError
+        If it is a folder.
+    """
+    found = local_path(path)
+    if found.is_dir():
+        raise FileFormatError(f"{path} is a folder; give the published file in it")
     return found
 
 

@@ -303,8 +303,14 @@ class RadialKernel(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
 
     def _widths(self) -> Matrix:
         """Return the widths; their squares and the inverses of those must be finite."""
+        given = self.length_scale
         try:
-            widths = np.asarray(self.length_scale, dtype=np.float64)
+            # NumPy makes numbers of texts and truth values, also of those inside a list.
+            plain = isinstance(given, np.ndarray) or not any(
+                isinstance(one, str | bool | np.bool_) for one in np.ravel(np.array(given, object))
+            )
+            real = plain and np.asarray(given).dtype.kind in "iuf"
+            widths = np.asarray(given if real else np.nan, dtype=np.float64)
         except (TypeError, ValueError):
             widths = np.array(np.nan)
         if widths.size == 0 or not ((widths >= 1e-150) & (widths <= 1e150)).all():

@@ -172,7 +172,7 @@ class KRR(KernelModel):
             raise SettingError(
                 "choosing hyperparameters needs at least 2 distinct samples; "
                 f"{len(training.member)} were given, all alike (n_samples = 1 without copies): "
-                "give alpha a number and use optimizer=None"
+                "give another one, or in Python alpha a number and use optimizer=None"
             )
         kernel, self.alpha_, self.trials_ = tune(
             training, kernel, alpha, varied=varied, folds=folds, criterion=self.criterion

@@ -76,7 +76,8 @@ class Terms(BaseEstimator):
         if isinstance(self, TermSum):
             return TermSum([term._weighted(factor) for term in self.terms])
         copy: Any = clone(self)
-        copy.weight = float(copy.weight * factor)
+        of = "a product of terms" if isinstance(self, TermProduct) else "a term"
+        copy.weight = _checked_weight(copy.weight, of) * float(factor)
         return cast("Terms", copy)
 
 
@@ -198,8 +199,10 @@ def joined(terms: Terms) -> tuple[JointDescriptor, JointKernel, list[float | Non
     products: list[list[int]] = []
     weights: list[float] = []
     for term in _terms_of(terms):
-        factors = list(term.factors) if isinstance(term, TermProduct) else [term]
-        weight = float(term.weight) if isinstance(term, TermProduct) else 1.0
+        factors = _factors_of(term)
+        weight = 1.0
+        if isinstance(term, TermProduct):
+            weight = _checked_weight(term.weight, "a product of terms")
         products.append([])
         for factor in factors:
             _check(factor)
@@ -287,8 +290,7 @@ def _check(term: Any) -> None:
             f"kernel={term.kernel!r} of a term is no kernel; use an object or one of "
             f"{', '.join(NAMED_KERNELS)}"
         )
-    if not is_positive(term.weight):
-        raise SettingError(f"weight={term.weight!r} of a term must be a finite number above zero")
+    _checked_weight(term.weight, "a term")
     if term.width is None:
         return
     if not is_positive(term.width):
@@ -300,6 +302,20 @@ def _check(term: Any) -> None:
             f"width={term.width!r} needs a kernel with one length scale, not {kernel!r}; leave "
             "it out"
         )
+
+
+def _checked_weight(weight: Any, of: str) -> float:
+    if not is_positive(weight):
+        raise SettingError(f"weight={weight!r} of {of} must be a finite number above zero")
+    return float(weight)
+
+
+def _factors_of(term: Any) -> list[Any]:
+    if not isinstance(term, TermProduct):
+        return [term]
+    if not isinstance(term.factors, Sequence) or not len(term.factors):
+        raise SettingError(f"factors={term.factors!r} of a TermProduct must be a list of terms")
+    return list(term.factors)
 
 
 def _terms_of(terms: Terms) -> list[Any]:
@@ -317,10 +333,8 @@ def _product(left: Terms, right: Terms) -> Terms:
         for b in _terms_of(right):
             factors, weight = [], 1.0
             for item in (a, b):
+                factors += _factors_of(item)
                 if isinstance(item, TermProduct):
-                    factors += list(item.factors)
-                    weight *= item.weight
-                else:
-                    factors.append(item)
+                    weight *= _checked_weight(item.weight, "a product of terms")
             products.append(TermProduct(factors, weight=weight))
     return products[0] if len(products) == 1 else TermSum(products)

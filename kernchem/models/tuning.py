@@ -368,7 +368,7 @@ def _along(
 
 def nothing_to_choose_by(kernel: Any, training: TrainingSet, *, factorised: bool) -> KernchemError:
     """Return the reason why no trial of the grid has an error."""
-    cure = "give alpha a number and use optimizer=None"
+    cure = "in Python give alpha a number and use optimizer=None"
     if not factorised:
         return SingularKernelError(
             "no kernel matrix of the search is positive definite; use a positive semi-definite "
@@ -378,7 +378,7 @@ def nothing_to_choose_by(kernel: Any, training: TrainingSet, *, factorised: bool
         return CompositionError(
             "no molecule of the training set can be left out: each of them, or each fold, alone "
             "determines the energy of an element or of a combination of elements; add molecules, "
-            f"use composition=False, or {cure}"
+            f"use composition=False (--no-composition), or {cure}"
         )
     return SettingError(f"no leave-out error is a finite number; scale the labels, or {cure}")
 

@@ -9,9 +9,13 @@ from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
 
 import kernchem
+from kernchem import KRR
 from kernchem.benchmark import LearningCurves, learning_curves
 from kernchem.datasets import load_qm_small
-from kernchem.errors import PropertyError, ResumeError, SettingError
+from kernchem.descriptors import FCHL19, EncodedBonds, OverlapEigenvalues
+from kernchem.errors import PropertyError, ResumeError, SettingError, StructureError
+from kernchem.kernels import Gaussian
+from kernchem.models import Term
 from kernchem.structures import Structures
 
 TARGET, GFN2 = "atomization_energy", "gfn2_atomization_energy"
@@ -363,12 +367,91 @@ def test_a_run_of_ridge_regression_does_not_go_on_as_a_process(curves, small, fo
         ({"model": ["gpr"]}, "unknown"),
         ({"model": "gpr", "criterion": "mae"}, "criterion is a setting of krr"),
         ({"alpha": "fit"}, "'fit' is a word of gpr"),
+        ({"alpha": float("nan")}, "alpha float nan; use a positive number"),
+        ({"alpha": -1.0}, "alpha float -1.0; use a positive number"),
+        ({"alpha": True}, "alpha bool True; use a positive number"),
+        ({"alpha": "x"}, "alpha str 'x'; use a positive number"),
+        ({"unit": object()}, "neither a text nor a finite number"),
+        ({"baseline": TARGET}, "is the target itself"),
+        ({"baseline": [GFN2, GFN2]}, "is named twice"),
+        ({"descriptors": EncodedBonds(max_bonds=0)}, "max_bonds=0"),
+        ({"descriptors": FCHL19(r_cut=-1.0)}, "r_cut=-1.0"),
+        ({"descriptors": "bob", "kernels": Gaussian(-1.0)}, "length_scale=-1.0"),
+        ({"descriptors": "bob", "kernels": Gaussian(1.0, "fix")}, "length_scale_bounds"),
+        ({"descriptors": Term(OverlapEigenvalues("d"))}, "orbitals='d'"),
     ],
 )
 def test_settings_that_a_model_does_not_have(small, tmp_path, settings, message):
     with pytest.raises(SettingError, match=message):
-        learning_curves(small, TARGET, **SETTINGS, **settings, out=tmp_path / "out")
+        learning_curves(small, TARGET, **(SETTINGS | settings), out=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+    for name in ("run.json", "records.jsonl", "results.json"):
+        (tmp_path / name).write_text("earlier")
+    with pytest.raises(SettingError, match=message):
+        learning_curves(small, TARGET, **(SETTINGS | settings), out=tmp_path, overwrite=True)
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"earlier"}
+
+
+@pytest.mark.parametrize("alpha", [np.float32(0.5), np.int64(1), 1])
+def test_numbers_of_numpy_are_settings(small, tmp_path, alpha):
+    settings = {**SETTINGS, "descriptors": "cm", "sizes": [10], "repeats": 1, "alpha": alpha}
+    curves = learning_curves(small, TARGET, **settings, out=tmp_path)
+    assert {r["alpha"] for r in curves.records if r["descriptor"] == "cm"} == {float(alpha)}
+    again = learning_curves(small, TARGET, **settings, out=tmp_path)
+    assert again.records == curves.records
+
+
+@pytest.mark.parametrize("records", [None, "", '{"repeat": 0, "n_tr'])
+def test_a_folder_without_records_is_free(curves, small, folder, tmp_path, records):
+    settings = {**SETTINGS, "descriptors": "cm", "sizes": [10], "repeats": 1}
+    (tmp_path / "run.json").write_bytes((folder / "run.json").read_bytes())
+    if records is not None:
+        (tmp_path / "records.jsonl").write_text(records)
+    run = learning_curves(small, TARGET, **settings, out=tmp_path).run
+    assert run["settings"]["sizes"] == [10]
+    assert "resumed" not in run
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", "3", '{"repeat": 0}'])
+def test_a_last_line_that_is_no_record_is_made_anew(curves, small, folder, tmp_path, line):
+    (tmp_path / "run.json").write_bytes((folder / "run.json").read_bytes())
+    lines = (folder / "records.jsonl").read_text().splitlines()
+    (tmp_path / "records.jsonl").write_text("\n".join([*lines[:-1], line]) + "\n")
+    again = learning_curves(small, TARGET, **SETTINGS, out=tmp_path)
+    assert timeless(again.records) == timeless(curves.records)
+    assert again.records[:-1] == curves.records[:-1]
+
+
+def test_a_file_in_place_of_the_folder(small, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SettingError, match="is a file; name a folder"):
+        learning_curves(small, TARGET, **SETTINGS, out=tmp_path / "file", overwrite=True)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_failures_name_the_molecule_of_the_user(small, monkeypatch):
+    """One molecule has silicon, another before it no label; who tests is a permutation."""
+    numbers = [np.array(s.numbers) for s in small]
+    numbers[7][:] = 14
+    labels = small[TARGET].copy()
+    labels[2] = np.nan
+    data = Structures.from_arrays(
+        numbers, [s.positions for s in small], properties={TARGET: labels}
+    )
+    settings = {**SETTINGS, "descriptors": "cm", "sizes": [10], "baseline": None}
+    curves = learning_curves(data, TARGET, **settings)
+    failures = [record["failure"] for record in curves.records if record["failure"]]
+    assert failures
+    assert all(text.startswith("structure 7 (") for text in failures)
+    message = r"structure 7 \(.*\): told"
+
+    def refuse(self, X, y):
+        k = int(np.flatnonzero([14 in one.numbers for one in X])[0])
+        raise StructureError(f"structure {k} ({X[k].formula}): told")
+
+    monkeypatch.setattr(KRR, "fit", refuse)
+    with pytest.raises(StructureError, match=message):
+        learning_curves(data, TARGET, **{**settings, "sizes": [len(small) - 11]})
 
 
 def test_another_version_needs_another_folder(monkeypatch, curves, small, folder):

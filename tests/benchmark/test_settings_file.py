@@ -165,6 +165,10 @@ def test_a_recipe_by_its_name(read):
         ('[[term]]\ndescriptor = "bob"\nwide = 1', "term 1: unknown key 'wide'; use descriptor"),
         ('[[term]]\ndescriptor = "composite"', "term 1, descriptor: there is no 'composite'"),
         ('[[term]]\ndescriptor = "bob"\nweight = 0', "term 1: weight=0"),
+        *(
+            (f'[[term]]\nfactors = [{{descriptor = "bob"}}]\nweight = {weight}', "term 1: weight=")
+            for weight in ('"x"', '"3"', "[1]", "-1.0", "0.0", "nan", "inf", "true")
+        ),
         ('[[term]]\ndescriptor = "bob"\nkernel = "linear"\nwidth = 1.0', "needs a kernel with one"),
     ],
 )

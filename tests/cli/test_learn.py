@@ -106,6 +106,8 @@ def test_a_program_labels_what_is_not_known(tmp_path, pool):
         ((), "--target is needed"),
         (("--oracle", "dft", "--target", "e"), "--oracle dft is unknown"),
         (("--oracle", "stored", "--target", "e"), "--target e"),
+        (("--target", "e", "--unit", "a\tb"), "--unit is str 'a\\tb'"),
+        (("--target", "e", "--baseline", "e"), "is the target itself"),
         (("--target", "e", "--n", 0), "--n 0: labels"),
         (("--target", "e", "--error", -1), "--error -1.0"),
         (("--target", "e", "--batch", 0), "batch_size=int 0"),

@@ -301,6 +301,53 @@ def test_molecules_without_a_label(folder, tmp_path):
     assert len(load(tmp_path / "m.kc").dual_coef_) == 58
 
 
+@pytest.mark.parametrize("drawn", [[], ["--n-train", 19]])
+def test_a_molecule_that_cannot_be_fitted_has_its_number_in_the_file(tmp_path, drawn):
+    frames = load_qm_small()[:26].to_ase()
+    for atoms in frames[:5]:
+        del atoms.info[TARGET]
+    for atoms in frames[12:15]:
+        atoms.set_cell([30.0, 30.0, 30.0])
+        atoms.pbc = True
+    write(tmp_path / "some.xyz", frames, format="extxyz")
+    result = invoke(
+        "train", tmp_path / "some.xyz", "--target", TARGET, *FIXED, "--skip-missing", *drawn,
+        "--out", tmp_path / "m.kc",
+    )  # fmt: skip
+    assert result.exit_code == 2
+    # Of three such molecules one is there when two are left out.
+    named = re.search(r"some\.xyz: structure (\d+) \((\w+)\) is periodic", result.stderr)
+    assert int(named[1]) in {12, 13, 14}
+    assert named[2] == load_qm_small()[int(named[1])].formula
+
+
+def test_what_is_too_little_to_learn_from_says_what_helps(tmp_path):
+    write(tmp_path / "three.xyz", load_qm_small()[:3].to_ase(), format="extxyz")
+    command = ["train", tmp_path / "three.xyz", "--target", TARGET, *FIXED, "--out",
+               tmp_path / "m.kc"]  # fmt: skip
+    result = invoke(*command)
+    assert result.exit_code == 2
+    assert "add molecules, use composition=False (--no-composition), or in Python" in result.stderr
+    assert invoke(*command, "--no-composition").exit_code == 0
+
+
+def test_only_what_was_chosen_is_said_to_be(folder, tmp_path):
+    settings = tmp_path / "s.toml"
+    for text, chosen in (
+        ("linear", False),
+        ("gaussian", True),
+        ('gaussian"\nlength_scale = 50.0\nlength_scale_bounds = "fixed', False),
+    ):
+        settings.write_text(f'descriptor = "bob"\n[kernel]\nname = "{text}"\n')
+        result = invoke(
+            "train", folder / "train.xyz", "--target", TARGET, "--settings", settings, "--no-plot",
+            "--out", tmp_path / "m.kc",
+        )  # fmt: skip
+        lines = {line[:14].strip(): line for line in result.output.splitlines()}
+        assert lines["kernel"].endswith(" (by leave-one-out)") == chosen
+        assert lines["alpha"].endswith(" (by leave-one-out)")
+
+
 def test_a_kernel_matrix_that_does_not_fit(folder, tmp_path, monkeypatch):
     from kernchem.cli import training_molecules
 
@@ -372,6 +419,20 @@ def test_the_largest_training_set_fits():
             "--settings excludes",
         ),
         (["train", "{train}", "--target", TARGET, "--n-train", "1", "--out", "m.kc"], "n-train"),
+        (["train", "{train}", "--target", TARGET, "--unit", "a\tb", "--out", "m.kc"], "--unit is"),
+        (["train", "absent", "--target", "a\tb", "--out", "m.kc"], "--target is"),
+        (
+            ["train", "{train}", "--target", TARGET, "--baseline", TARGET, "--out", "m.kc"],
+            "is the target itself",
+        ),
+        (
+            ["train", "{train}", "--target", TARGET, *["--baseline", GFN2] * 2, "--out", "m.kc"],
+            "is named twice",
+        ),
+        (
+            ["train", "{train}", "--target", TARGET, "--alpha", "-1", "--out", "m.kc"],
+            "use a positive number",
+        ),
         (["predict", "{train}", "{train}"], "model"),
         (["predict", "{model}", "{train}", "--out", "x.dat"], r".csv"),
         (["predict", "{model}", "{train}", "--batch", "0"], "--batch"),

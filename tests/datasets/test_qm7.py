@@ -3,6 +3,7 @@
 import struct
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +79,8 @@ def test_wrong_arguments(loader, name, arrays, given):
         loader(path=given(arrays()), unit="kcal")
     with pytest.raises(FileNotFoundError):
         loader(path="nothing.mat")
+    with pytest.raises(FileFormatError, match="is a folder; give the published file"):
+        loader(path=Path(__file__).parent)
 
 
 @pytest.mark.parametrize(("loader", "name", "arrays"), LOADERS)

@@ -456,7 +456,26 @@ def test_a_gradient_needs_one_set_of_samples(kernel, X, Y):
 
 @kernels
 @pytest.mark.parametrize(
-    "width", [0.0, -1.0, np.nan, np.inf, 1e-200, [1.0, 2.0], [1.0, 0.0], [], "wide", None]
+    "width",
+    [
+        0.0,
+        -1.0,
+        np.nan,
+        np.inf,
+        1e-200,
+        [1.0, 2.0],
+        [1.0, 0.0],
+        [],
+        "wide",
+        None,
+        "2",
+        True,
+        np.bool_(True),
+        [True] * 21,
+        [2.0] * 20 + [True],
+        np.ones(21, bool),
+        ["2"] * 21,
+    ],
 )
 def test_a_width_that_is_none(kernel, width, X):
     with pytest.raises(

@@ -201,6 +201,11 @@ def test_repeated_fits_give_the_same_bits(data):
         (Term(BagOfBonds(), width=-1.0), None, "width=-1.0"),
         (Term(BagOfBonds(), Linear(), width=1.0), None, "one length scale"),
         (Term(ATOMS, AtomSum(Linear()), width=1.0), None, "one length scale"),
+        *(
+            (TermProduct([Term(BagOfBonds())], weight=weight), None, "weight=.* of a product")
+            for weight in ("x", "3", [1.0], -1.0, 0.0, np.nan, np.inf, True, None)
+        ),
+        (TermProduct([]), None, "must be a list of terms"),
         (TermSum([]), None, "must be a list of terms"),
         (TermSum([BagOfBonds()]), None, "no Term"),
         (TermProduct([Constant()]), None, "no Term"),
@@ -215,6 +220,11 @@ def test_wrong_factors_are_named():
     for factor in (0.0, -1.0, np.inf, "two"):
         with pytest.raises(SettingError, match="cannot be multiplied"):
             factor * bonds()
+    for weight in ("x", [1.0], -1.0, True):
+        product = TermProduct([bonds()], weight=weight)
+        for multiplied in (lambda p: 2.0 * p, lambda p: p * bonds(), lambda p: bonds() * p):
+            with pytest.raises(SettingError, match="of a product of terms must be"):
+                multiplied(product)
     with pytest.raises(TypeError):
         bonds() + 1.0
 

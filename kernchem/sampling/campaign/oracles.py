@@ -13,6 +13,7 @@ import numpy as np
 from kernchem._files import write_atomically
 from kernchem._text import numbered_lines
 from kernchem._validation import short
+from kernchem._xyz import RESERVED
 from kernchem.baselines import ASECalculator, Baseline
 from kernchem.errors import FileFormatError, PropertyError, SettingError, StructureError
 from kernchem.models.baseline_columns import ComputedSource, PropertySource, sources_of
@@ -35,7 +36,7 @@ INDEX = "pool_index"
 #: Property, or column, that tells why a structure has no label and will get none.
 _FAILED = "failed"
 #: What the files of a campaign hold beside labels.
-TAKEN = frozenset({INDEX, _FAILED, "charge", "multiplicity", "name", "smiles"})
+TAKEN = RESERVED | {INDEX, _FAILED}
 #: How far atoms of an answer may be from those of the pool, angstrom: files are rounded.
 _MOVED = 1e-3
 #: Longest reason that is kept.
