@@ -280,7 +280,7 @@ def _bare_name(path: Path) -> str:
     """Return the name of a file without the suffixes of a compression and of its format."""
     if path.suffix.lower() in COMPRESSIONS:
         path = path.with_suffix("")
-    return path.stem if path.suffix.lower() in _FOLDER_SUFFIXES else path.name
+    return path.stem if path.suffix.lower() in FOLDER_SUFFIXES else path.name
 
 
 def _detect(path: Path) -> str:

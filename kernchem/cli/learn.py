@@ -159,11 +159,15 @@ def learn(
     """
     from kernchem.model_files import save
     from kernchem.sampling import ActiveLearner, BatchSelector
+    from kernchem.sampling.campaign.loop import FILES
 
     chosen = choose_model(
         descriptor, kernel, settings, model=model, baselines=baseline, default=QUICK,
         default_kind="gpr",
     )  # fmt: skip
+    oracles = (_ASK, _STORED, *METHODS)
+    if oracle not in oracles:
+        raise SettingError(f"--oracle {oracle} is unknown; use one of {', '.join(oracles)}")
     name = target or (f"{oracle}_energy" if oracle in METHODS else "")
     if not name:
         raise SettingError(f"--target is needed with --oracle {oracle}: the name of the label")
@@ -173,7 +177,8 @@ def learn(
         check_folder(out)
     check_texts({"--target": name, "--unit": unit})
     check_baselines(name, baseline)
-    check_apart({"--out": path}, {"POOL": pool, "--settings": settings})
+    written = {"--out": path} | {f"{name} in --folder": folder / name for name in FILES}
+    check_apart(written, {"POOL": pool, "--settings": settings})
     learner = ActiveLearner(
         chosen.estimator,
         _oracle(oracle, name, folder),
@@ -209,10 +214,6 @@ def _oracle(name: str, target: str, folder: Path) -> Any:
         return None
     if name == _STORED:
         return target
-    if name not in METHODS:
-        raise SettingError(
-            f"--oracle {name} is unknown; use one of {', '.join((_ASK, _STORED, *METHODS))}"
-        )
     settings = {"forces": False, "cache": folder / "cache", "n_jobs": 1, "progress": False}
     program = make_program(name, settings)
     # What is not installed is told before anything is read.

@@ -71,6 +71,16 @@ def test_what_is_read_is_not_replaced(folder, arguments):
     assert contents(folder) == before
 
 
+def test_a_campaign_does_not_replace_its_pool(folder):
+    (folder / "c").mkdir()
+    (folder / "c" / "labelled.xyz").write_bytes((folder / "a.xyz").read_bytes())
+    before = contents(folder)
+    result = invoke("learn", "c/labelled.xyz", "--folder", "c", "--oracle", "stored", *MODEL)
+    assert result.exit_code == 2
+    assert "labelled.xyz in --folder" in result.stderr
+    assert contents(folder) == before
+
+
 def test_other_files_of_the_same_folder_are_written(folder):
     assert invoke("train", "many", *MODEL, "--out", "many/m.kc").exit_code == 0
     assert invoke("train", "many", *MODEL, "--out", "many/m.kc").exit_code == 0

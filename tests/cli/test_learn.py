@@ -104,7 +104,7 @@ def test_a_program_labels_what_is_not_known(tmp_path, pool):
     ("arguments", "message"),
     [
         ((), "--target is needed"),
-        (("--oracle", "dft", "--target", "e"), "--oracle dft is unknown"),
+        (("--oracle", "dft"), "--oracle dft is unknown"),
         (("--oracle", "stored", "--target", "e"), "--target e"),
         (("--target", "e", "--unit", "a\tb"), "--unit is str 'a\\tb'"),
         (("--target", "e", "--baseline", "e"), "is the target itself"),

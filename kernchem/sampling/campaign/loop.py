@@ -30,12 +30,15 @@ from kernchem.sampling.campaign.stop import StopRule
 from kernchem.sampling.selector import BatchSelector
 from kernchem.structures import Structures
 
-__all__ = ["LEAST", "Campaign"]
+__all__ = ["FILES", "LEAST", "Campaign"]
 
 _Array = npt.NDArray[np.float64]
 
-#: Names of files for the user in the folder of a campaign.
-_QUESTIONS, _ANSWERS = "questions.xyz", ("answers*.xyz", "answers*.extxyz", "answers*.csv")
+#: What a campaign writes for the user, and what it reads, in its folder.
+FILES = _QUESTIONS, _LABELLED, _TABLE, _PICTURE = (
+    "questions.xyz", "labelled.xyz", "history.csv", "history.png",
+)  # fmt: skip
+_ANSWERS = ("answers*.xyz", "answers*.extxyz", "answers*.csv")
 #: Labels below which no model is fitted.
 LEAST = 2
 
@@ -297,9 +300,9 @@ class Campaign:
 
     def _write(self) -> None:
         """Write the table, the picture and the labelled structures."""
-        write_history(self.folder / "history.csv", self.history)
+        write_history(self.folder / _TABLE, self.history)
         write_labelled(
-            self.folder / "labelled.xyz", self.pool, self.ledger.order, self.ledger.labels,
+            self.folder / _LABELLED, self.pool, self.ledger.order, self.ledger.labels,
             self.learner.target,
         )  # fmt: skip
-        write_picture(self.folder / "history.png", self.history, self.learner.target)
+        write_picture(self.folder / _PICTURE, self.history, self.learner.target)
