@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from kernchem._threads import blas_for
-from kernchem._validation import check_labels, is_whole
+from kernchem._validation import check_labels, is_whole, sample_numbers
 from kernchem.errors import CompositionError, LabelError, SettingError
 from kernchem.models.composition import CompositionSpace
 from kernchem.models.error_likeness import ErrorLikeness
@@ -137,8 +137,8 @@ class ProcessModel(KernelModel):
 
         Parameters
         ----------
-        samples : array of int (b,)
-            Training samples, numbered as they were given; the others move up.
+        samples : array of int (b,), or of bool (n_samples,)
+            Training samples, numbered as they were given, or a mask of them; the others move up.
         calibrate : bool, default True
             As in :meth:`append`.
 
@@ -160,9 +160,7 @@ class ProcessModel(KernelModel):
         """
         check_is_fitted(self, "dual_coef_")
         training, n_samples = self._training, len(self._labels)
-        chosen = np.unique(np.asarray(samples, dtype=np.int64))
-        if len(chosen) == 0 or chosen[0] < 0 or chosen[-1] >= n_samples:
-            raise SettingError(f"samples={samples!r}; give numbers from 0 to {n_samples - 1}")
+        chosen = sample_numbers(samples, n_samples)
         gone = np.isin(self._kept, chosen)
         left = np.bincount(training.member[~gone], minlength=len(training))
         lost = np.bincount(training.member[gone], minlength=len(training))

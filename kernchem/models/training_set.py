@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sklearn.model_selection import check_cv
 
 from kernchem._room import Room
+from kernchem._validation import as_numbers
 from kernchem.errors import LabelError, SettingError
 from kernchem.models.joint import stacked
 
@@ -55,7 +56,9 @@ class LabelErrors:
         variances = None
         if noise is not None:
             try:
-                deviations = np.asarray(noise, dtype=np.float64)
+                if np.asarray(noise).dtype == bool:
+                    raise TypeError("they are booleans")
+                deviations = as_numbers(noise)
             except (TypeError, ValueError) as error:
                 raise LabelError(f"noise must hold numbers ({error})") from None
             if deviations.shape not in {(), (n_samples,)}:
