@@ -388,6 +388,8 @@ def nothing_to_choose_by(kernel: Any, training: TrainingSet, *, factorised: bool
             "determines the energy of an element or of a combination of elements; add molecules, "
             f"use composition=False, or {cure}"
         )
+    if not training.targets.any():
+        return SettingError(f"all labels are zero, so there is nothing to choose by; {cure}")
     return SettingError(f"no leave-out error is a finite number; scale the labels, or {cure}")
 
 
