@@ -68,10 +68,11 @@ _EQUAL = 1e-3
 
 @dataclass(frozen=True)
 class Noise:
-    """Regularisers, one per group of noise, and the amplitude (None: the best one)."""
+    """Regularisers, one per group of noise, the amplitude (None: the best one), and jitter."""
 
     alphas: _Array
     amplitude: float | _Array | None = None
+    jitter: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Settings:
 def noise_variances(noise: Noise, training: TrainingSet, diagonal: float) -> _Array:
     """Return what is added to the diagonal of a kernel matrix whose mean diagonal is given."""
     errors = training.errors
-    out = noise.alphas[errors.numbers(len(training))] * diagonal / training.weights
+    out = noise.alphas[errors.numbers(len(training))] * diagonal / training.weights + noise.jitter
     if errors.variances is not None and noise.amplitude is not None:
         out = out + errors.variances / noise.amplitude
     return np.asarray(out)
@@ -367,12 +368,15 @@ def choose(
 def log_likelihood(
     training: TrainingSet, kernel: Any, noise: Noise, *, slopes: bool
 ) -> tuple[float, _Array]:
-    """Return the log likelihood, summed over targets, and its slopes along the kernel's theta."""
+    """Return the log likelihood, summed over targets, and its slopes along the kernel's theta.
+
+    Minus infinity, without slopes, where the kernel matrix is not positive definite.
+    """
     settings = Settings("lml", varied=True, alpha=None, amplitude=None, folds=None)
     objective = _Objective(training, kernel, settings, [])
     value, found = objective.evaluate(kernel, noise, slopes=slopes)
-    factor = -0.5 * training.targets.size
-    return factor * value, factor * found[: len(kernel.theta)]
+    factor, n_theta = -0.5 * training.targets.size, len(kernel.theta)
+    return factor * value, factor * found[:n_theta] if len(found) else np.zeros(n_theta)
 
 
 @dataclass

@@ -31,6 +31,7 @@ from kernchem.models.tuning import (
     start_thetas,
 )
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares, RegularisationPath
+from kernchem.structures import as_structures
 
 __all__ = ["LeaveOneOutSearch"]
 
@@ -161,6 +162,8 @@ class LeaveOneOutSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         """
         alphas = self._checked_alphas()
         model = clone(self.estimator)
+        if model.takes_structures:
+            X = as_structures(X)
         given = model._prepared(X, y, sample_weight, groups, self.cv)
         training = given.training
         if len(training) < 2:

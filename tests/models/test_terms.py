@@ -258,7 +258,11 @@ def test_fixed_weights_stay_fixed_in_sums_and_products():
     ("kernel", "descriptor", "cure"),
     [
         (Linear(), ATOMS, "AtomSum(Linear())"),
-        (Gaussian() + Constant(), ATOMS, "AtomSum(Gaussian(length_scale=1) + Constant(variance=1))"),
+        (
+            Gaussian() + Constant(),
+            ATOMS,
+            "AtomSum(Gaussian(length_scale=1) + Constant(variance=1))",
+        ),
         (Constant() * Gaussian() ** 2, ATOMS, "AtomSum(Constant(variance=1) * Gaussian("),
         (AtomSum(Linear()) + Gaussian(), ATOMS, "structures: AtomSum(Gaussian(length_scale=1))"),
         (AtomSum(Linear()) + Gaussian(), BagOfBonds(), "use Linear()"),
