@@ -59,7 +59,7 @@ class GPR(ProcessModel):
         As in :class:`kernchem.KRR`.
     alpha : float or "fit", default "fit"
         Variance of the noise relative to the mean variance of f, dimensionless, > 0; "fit" chooses
-        it by ``optimizer``.
+        it by ``optimizer``, not so small that predictions are made of rounding.
     amplitude : {"loo", "lml"} or float, default "loo"
         "loo" is the mean of squared leave-one-out residuals over their variances; "lml" maximises
         the likelihood. A number, in the squared unit of the labels, is kept.
