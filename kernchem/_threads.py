@@ -55,7 +55,8 @@ def _free_control() -> Iterator[None]:
     long as it lives, and what others set is ignored.
     """
     libraries = _controller().lib_controllers
-    clears = {getattr(type(one), "clear_controlling_thread", None) for one in libraries} - {None}
+    found = [getattr(type(one), "clear_controlling_thread", None) for one in libraries]
+    clears = {clear for clear in found if clear is not None}
     for clear in clears:
         clear(force=True)
     yield
