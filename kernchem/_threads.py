@@ -8,9 +8,9 @@ threads: the same panels are computed whatever ``n_jobs`` is, so the same bits c
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -47,30 +47,69 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+@contextmanager
+def _free_control() -> Iterator[None]:
+    """Let this thread set the limits of all, and others again behind it.
+
+    From threadpoolctl 3.8 on the first thread that sets a limit of OpenBLAS keeps control of it as
+    long as it lives, and what others set is ignored.
+    """
+    libraries = _controller().lib_controllers
+    found = [getattr(type(one), "clear_controlling_thread", None) for one in libraries]
+    clears = {clear for clear in found if clear is not None}
+    for clear in clears:
+        clear(force=True)
+    yield
+    for clear in clears:
+        clear(force=True)
+
+
 class _BlasLimit:
     """One limit for all threads of the process: BLAS has one number of threads for all of them.
 
     The first that enters sets it and the last that leaves restores it. Limits of their own would
     be restored in the order in which threads happen to end, and leave BLAS at one thread for good.
+    Of a process that is forked only one thread goes on, with what it has entered itself.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
         self._limiter: Any = None
+        self._own = threading.local()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._lock.acquire,
+                after_in_parent=self._lock.release,
+                after_in_child=self._after_fork,
+            )
 
     def __enter__(self) -> None:
         with self._lock:
             if self._users == 0:
-                self._limiter = _controller().limit(limits=1, user_api="blas")
-            self._users += 1
+                with _free_control():
+                    self._limiter = _controller().limit(limits=1, user_api="blas")
+            self._count(1)
 
     def __exit__(self, *exception: object) -> None:
         with self._lock:
-            self._users -= 1
-            if self._users == 0:
+            self._count(-1)
+            self._restore()
+
+    def _count(self, more: int) -> None:
+        self._users += more
+        self._own.entered = getattr(self._own, "entered", 0) + more
+
+    def _restore(self) -> None:
+        if self._users == 0 and self._limiter is not None:
+            with _free_control():
                 self._limiter.restore_original_limits()
-                self._limiter = None
+            self._limiter = None
+
+    def _after_fork(self) -> None:
+        self._users = getattr(self._own, "entered", 0)
+        self._restore()
+        self._lock.release()
 
 
 _BLAS_LIMIT = _BlasLimit()

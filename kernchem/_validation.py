@@ -11,6 +11,7 @@ import numpy.typing as npt
 from kernchem.errors import LabelError, SettingError, StructureError
 
 __all__ = [
+    "as_numbers",
     "check_baselines",
     "check_labels",
     "check_weights",
@@ -19,10 +20,33 @@ __all__ = [
     "is_whole",
     "real_numbers",
     "renumbered",
+    "sample_numbers",
     "short",
     "truth_values",
     "whole_numbers",
 ]
+
+
+#: What arrays hold that numpy would turn into numbers, by the kind of their type.
+_OTHER_KINDS = {"c": "complex numbers", "M": "dates", "m": "time spans", "U": "texts", "S": "texts"}
+
+
+def as_numbers(values: Any) -> npt.NDArray[np.float64]:
+    """Return values as a float64 array, of which it makes no copy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are something else that could be made numbers; it tells what they are.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind in _OTHER_KINDS:
+        raise TypeError(f"they are {_OTHER_KINDS[array.dtype.kind]}")
+    if array.dtype.kind == "O" and any(isinstance(one, str | bytes) for one in array.flat):
+        raise TypeError("some are texts")
+    if np.ma.is_masked(values):
+        raise TypeError("some are masked; leave these samples out")
+    return np.asarray(array, dtype=np.float64)
 
 
 def check_labels(y: Any, n_samples: int) -> npt.NDArray[np.float64]:
@@ -48,12 +72,7 @@ def check_labels(y: Any, n_samples: int) -> npt.NDArray[np.float64]:
     if y is None:
         raise LabelError("requires y to be passed, but the target y is None")
     try:
-        labels = np.asarray(y)
-        if labels.dtype.kind == "c":
-            raise TypeError("they are complex")
-        if np.ma.is_masked(y):
-            raise TypeError("some are masked; leave these samples out")
-        labels = labels.astype(np.float64)
+        labels = np.array(as_numbers(y))
     except (TypeError, ValueError) as error:
         raise LabelError(f"Unknown label type: labels must be numbers ({error})") from None
     if n_samples == 0:
@@ -91,7 +110,7 @@ def check_weights(
     if sample_weight is None:
         return np.ones(n_samples)
     try:
-        weights = np.asarray(sample_weight, dtype=np.float64)
+        weights = as_numbers(sample_weight)
     except (TypeError, ValueError) as error:
         raise LabelError(f"{name} must hold numbers ({error})") from None
     if weights.ndim == 0:
@@ -198,6 +217,29 @@ def _rectangular(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
             f"{name} must be one rectangular array of numbers; got {short(values)}. Lists of "
             "arrays of different lengths go through Structures.from_arrays"
         ) from None
+
+
+def sample_numbers(samples: Any, n_samples: int) -> npt.NDArray[np.int64]:
+    """Return numbers of samples, ascending and each once, from such numbers or from a mask.
+
+    Raises
+    ------
+    SettingError
+        If they are none, or there are no such samples.
+    """
+    try:
+        given = np.asarray(samples)
+    except ValueError:
+        given = np.zeros(0)
+    if given.dtype == bool and given.shape == (n_samples,):
+        given = np.flatnonzero(given)
+    numbers = np.unique(given) if given.dtype.kind in "iu" else np.zeros(0)
+    if len(numbers) == 0 or numbers[0] < 0 or numbers[-1] >= n_samples:
+        raise SettingError(
+            f"samples={short(samples)}; give whole numbers from 0 to {n_samples - 1}, or a mask of "
+            f"{n_samples} booleans"
+        )
+    return numbers.astype(np.int64)
 
 
 def is_whole(value: Any, smallest: int) -> TypeGuard[int]:

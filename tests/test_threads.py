@@ -163,3 +163,70 @@ def test_limits_that_overlap_leave_blas_as_it_was():
         assert set(blas_threads()) == {1}
         second.__exit__(None, None, None)
         assert blas_threads() == before
+
+
+def child_says(question):
+    """What a forked process answers, a number of one digit."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(write, str(question()).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    return int(os.read(read, 1))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_has_the_limits_of_its_own_thread_only():
+    def inside():
+        with single_threaded_blas():
+            pass
+        return max(blas_threads(), default=0)
+
+    with threadpool_limits(2, user_api="blas"):
+        before = max(blas_threads(), default=0)
+        entered, done = threading.Event(), threading.Event()
+
+        def computes():
+            with single_threaded_blas():
+                entered.set()
+                done.wait(30.0)
+
+        other = threading.Thread(target=computes)
+        other.start()
+        entered.wait(30.0)
+        assert child_says(inside) == before
+        with single_threaded_blas():
+            # The thread that forks is inside, and so is what it becomes.
+            assert child_says(inside) == min(before, 1)
+        done.set()
+        other.join()
+        assert max(blas_threads(), default=0) == before
+
+
+def test_a_thread_may_leave_what_another_has_entered_first():
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        entered, leave, left, end = (threading.Event() for _ in range(4))
+
+        def computes():
+            with single_threaded_blas():
+                entered.set()
+                leave.wait(30.0)
+            left.set()
+            end.wait(30.0)
+
+        other = threading.Thread(target=computes)
+        other.start()
+        entered.wait(30.0)
+        assert set(blas_threads()) <= {1}
+        with single_threaded_blas():
+            leave.set()
+            left.wait(30.0)
+            assert set(blas_threads()) <= {1}
+        assert blas_threads() == before
+        end.set()
+        other.join()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from kernchem._validation import check_labels, check_weights, real_numbers, whole_numbers
-from kernchem.errors import LabelError, StructureError
+from kernchem.errors import LabelError, SettingError, StructureError
+from kernchem.kernels import Gaussian
 
 
 @pytest.mark.parametrize("shape", [(), (3, 2, 1)])
@@ -25,6 +26,33 @@ def test_label_that_is_not_finite_is_named_by_its_row(value, word):
 def test_labels_that_are_no_numbers(labels):
     with pytest.raises(LabelError):
         check_labels(labels, 2)
+
+
+NO_NUMBERS = [
+    (np.ones(2) * 1j, "complex numbers"),
+    (np.array(["2020-01-01", "NaT"], dtype="M8[D]"), "dates"),
+    (np.array([1, 2], dtype="m8[s]"), "time spans"),
+    (["1", "2.5"], "texts"),
+    (np.array(["1", 2.0], dtype=object), "texts"),
+    (np.ma.masked_array([1.0, 2.0], mask=[False, True]), "masked"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), NO_NUMBERS)
+def test_what_could_be_made_numbers_is_told_from_numbers(values, message):
+    with pytest.raises(LabelError, match=message):
+        check_labels(values, 2)
+    with pytest.raises(LabelError, match=f"sample_weight.*{message}"):
+        check_weights(values, 2)
+    with pytest.raises(SettingError, match=message):
+        Gaussian()(np.ma.reshape(values, (1, 2)), [[0.0, 0.0]])
+
+
+def test_objects_that_are_numbers_are_labels():
+    given = np.array([1, np.float32(2.5)], dtype=object)
+    assert check_labels(given, 2).tolist() == check_weights(given, 2).tolist() == [1.0, 2.5]
+    plain = np.ones(2)
+    assert not np.shares_memory(check_labels(plain, 2), plain)
 
 
 def test_one_weight_is_that_of_every_sample():

@@ -245,6 +245,26 @@ class RadialKernel(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
             return K, self._gradients(self._scaled(as_features(X, "X")), gradient)
         return K, gradient[:, :, np.newaxis]
 
+    def diag(self, X: npt.ArrayLike) -> Matrix:
+        """Return the diagonal of the kernel matrix of ``X``.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+            Features, finite numbers.
+
+        Returns
+        -------
+        array (n_samples,)
+            Ones.
+
+        Raises
+        ------
+        SettingError
+            If the array is not two-dimensional and finite.
+        """
+        return np.ones(len(as_features(X, "X")))
+
     def __repr__(self) -> str:
         width = self.length_scale
         if isinstance(width, int | float | np.number):

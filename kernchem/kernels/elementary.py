@@ -58,8 +58,7 @@ class _Elementary(StationaryKernelMixin, GenericKernelMixin, Kernel):
         SettingError
             If the variance is not a positive number.
         """
-        if not is_positive(self.variance):
-            raise SettingError(f"variance={self.variance!r}; give a finite number > 0")
+        self._check()
         if eval_gradient and Y is not None:
             raise SettingError("eval_gradient=True needs Y=None; call the kernel on X alone")
         K = self.variance * self._pattern(len(X), None if Y is None else len(Y))
@@ -82,6 +81,7 @@ class _Elementary(StationaryKernelMixin, GenericKernelMixin, Kernel):
         array (n_samples,)
             The variance, for each sample.
         """
+        self._check()
         return np.full(len(X), float(self.variance))
 
     def __repr__(self) -> str:
@@ -90,6 +90,10 @@ class _Elementary(StationaryKernelMixin, GenericKernelMixin, Kernel):
             f"{variance:.3g}" if isinstance(variance, int | float | np.number) else f"{variance!r}"
         )
         return f"{type(self).__name__}(variance={text})"
+
+    def _check(self) -> None:
+        if not is_positive(self.variance):
+            raise SettingError(f"variance={self.variance!r}; give a finite number > 0")
 
     @abstractmethod
     def _pattern(self, n: int, m: int | None) -> npt.NDArray[np.float64]:

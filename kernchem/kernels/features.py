@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem._threads import run_panels
+from kernchem._validation import as_numbers
 from kernchem.errors import SettingError
 from kernchem.kernels.vector_jit import mirror, mirror_ranked
 
@@ -35,10 +36,7 @@ _MIRROR_PANEL = 32
 def as_features(values: npt.ArrayLike, name: str) -> Matrix:
     """Return rows of features as a C-contiguous float64 array, after checks."""
     try:
-        array = np.asarray(values)
-        if array.dtype.kind == "c":
-            raise TypeError("complex numbers")
-        array = np.ascontiguousarray(array, dtype=np.float64)
+        array = np.ascontiguousarray(as_numbers(values))
         shape = np.shape(values)
     except (TypeError, ValueError) as error:
         raise SettingError(
@@ -83,7 +81,7 @@ def checked_bounds(name: str, bounds: Any, number: int = 1) -> Any:
         if isinstance(bounds, str):
             usable = bounds == "fixed"
         else:
-            pairs = np.asarray(bounds, dtype=np.float64)
+            pairs = as_numbers(bounds)
             usable = pairs.shape in {(2,), (1, 2), (number, 2)}
             low, high = pairs[..., 0], pairs[..., 1]
             usable = usable and bool(((low > 0) & (low <= high)).all())
@@ -97,7 +95,7 @@ def checked_bounds(name: str, bounds: Any, number: int = 1) -> Any:
 def product_panel(n_rows: int) -> int:
     """Return rows per panel for an even number of equal panels, which two threads share fairly."""
     pairs = max(1, -(-n_rows // (2 * _PRODUCT_PANEL)))
-    return -(-n_rows // (2 * pairs))
+    return max(1, -(-n_rows // (2 * pairs)))
 
 
 def mirror_panels(out: Matrix, n_jobs: int | None) -> None:

@@ -172,11 +172,12 @@ class StructureKernel(Kernel):
         Returns
         -------
         array (n_structures,)
-            Kernel of each structure with itself.
+            Kernel of each structure with itself. With ``normalize`` 1, or 0 for a structure of
+            atoms that are compared with none, such as hydrogen without heavy atoms.
         """
         self._check()
-        batch = as_environments(X)
-        return np.ones(len(batch)) if self.normalize else self._self(batch)
+        own = self._self(as_environments(X))
+        return (own > 0.0).astype(np.float64) if self.normalize else own
 
     def typical_distance(self, X: Any) -> float:
         """Return a distance between the features of atoms that is typical of a batch.
@@ -496,11 +497,12 @@ def _normalize(
     """Divide by the roots of the diagonals, in place."""
     if Y is None:
         own = other = np.sqrt(np.einsum("ii->i", K))
-        slopes = np.einsum("iik->ik", gradient) / own[:, None] ** 2
+        # Where a structure is like nothing, not even itself, there is no slope either.
+        squares = np.where(own > 0.0, own, 1.0)[:, None] ** 2
+        slopes = np.einsum("iik->ik", gradient) / squares
     else:
         own, other = np.sqrt(kernel._self(X)), np.sqrt(kernel._self(Y))
         slopes = np.zeros((len(X), 0))
-    # A structure of atoms that are compared with none, such as hydrogen without heavy atoms.
     scale = np.outer(own, other)
     scale[scale == 0.0] = 1.0
     K /= scale

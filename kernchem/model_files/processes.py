@@ -64,6 +64,8 @@ def gpr_to_json(model: GPR, output: Output) -> tuple[Any, Any]:
             quantile_scores=np.concatenate([one.scores_ for one in model._quantiles]),
             quantile_levels=np.concatenate([one.levels_ for one in model._quantiles]),
         )
+    if model._group_folds is not None:
+        output.put(group_folds=model._group_folds + 1)
     if hasattr(model, "_scores"):
         output.put(scores=model._scores)
     own = {
@@ -99,6 +101,9 @@ def gpr_from_json(model: GPR, state: Any, source: Input) -> GPR:
         _scales_from(source, n, n_targets, rank),
         _quantiles_from(source, n_targets),
     )
+    if source.has("group_folds"):
+        n_samples = len(model._labels)
+        model._group_folds = source.rows("group_folds", n_samples, n_samples + 1) - 1
     std = source.floats("loo_std", *model._labels.shape, finite=False)
     model.loo_std_ = model._like_labels(_not_negative(std, "loo_std"))
     if source.has("scores"):

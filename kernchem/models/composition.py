@@ -144,7 +144,7 @@ class CompositionBaseline(RegressorMixin, BaseEstimator):
     >>> molecules = [molecule("CH4"), molecule("C2H6"), molecule("C2H4")]
     >>> model = CompositionBaseline().fit(molecules, [-17.0, -29.0, -23.0])
     >>> model.predict([molecule("C3H8")]).round(6)
-    array([-41.])
+    array([-40.333333])
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CompositionBaseline:

@@ -52,6 +52,11 @@ _LOG_ALPHA_BOUNDS = (np.log(1e-14), np.log(1e4))
 #: A kernel matrix of n rows has a norm of up to n times its mean diagonal, and is rounded relative
 #: to that: less noise than this times n is none, and a search on some rows would not notice.
 _ROUNDING = float(np.finfo(np.float64).eps)
+#: Predictions are sums of dual coefficients times kernels, rounded relative to the sum of absolute
+#: terms, which is large where a wide kernel meets next to no noise. If that is more than this
+#: fraction of the errors of labels left out, the search is repeated with so much more noise.
+_RESOLVED = 0.1
+_MORE_NOISE = np.log(10.0)
 #: Amplitudes that are tried where the noise of labels is known, in units of their variance.
 _AMPLITUDES = 10.0 ** np.array([-1.0, 0.0, 1.0, 2.0])
 _LOG_AMPLITUDE_RANGE = np.log(1e10)
@@ -68,10 +73,11 @@ _EQUAL = 1e-3
 
 @dataclass(frozen=True)
 class Noise:
-    """Regularisers, one per group of noise, and the amplitude (None: the best one)."""
+    """Regularisers, one per group of noise, the amplitude (None: the best one), and jitter."""
 
     alphas: _Array
     amplitude: float | _Array | None = None
+    jitter: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ class Settings:
 def noise_variances(noise: Noise, training: TrainingSet, diagonal: float) -> _Array:
     """Return what is added to the diagonal of a kernel matrix whose mean diagonal is given."""
     errors = training.errors
-    out = noise.alphas[errors.numbers(len(training))] * diagonal / training.weights
+    out = noise.alphas[errors.numbers(len(training))] * diagonal / training.weights + noise.jitter
     if errors.variances is not None and noise.amplitude is not None:
         out = out + errors.variances / noise.amplitude
     return np.asarray(out)
@@ -230,6 +236,22 @@ class _Objective:
         if score.adjoint is None:
             return score.value, np.zeros(0)
         return score.value, self._slopes(kernel, noise, score, diagonal, kept, parts)
+
+    def rounded(self, point: _Array) -> bool:
+        """Return whether rounding is felt in the predictions of a fit on all rows at a point."""
+        kernel, noise = self.at(point)
+        K = self._matrix(kernel, slopes=False)[0]
+        diagonal = float(np.mean(np.einsum("ii->i", K)))
+        factor = CholeskyFactor.attempt(K, noise_variances(noise, self.training, diagonal))
+        if factor is None:
+            return False
+        solution = GeneralisedLeastSquares(factor, self.training.targets, self.training.basis)
+        errors = np.abs(solution.loo()[0])
+        known = np.isfinite(errors).all(axis=1)
+        if not known.any():
+            return False
+        sums = np.abs(solution.dual).mean(axis=0) * max(self.settings.n_rows, len(errors))
+        return bool((_ROUNDING * diagonal * sums > _RESOLVED * errors[known].mean(axis=0)).any())
 
     def _score(
         self,
@@ -356,8 +378,14 @@ def choose(
     for _ in range(settings.n_restarts):
         moved = best + rng.uniform(-_RESTART_RANGE, _RESTART_RANGE, len(best))
         starts.append(np.clip(moved, *bounds.T))
-    found = [_descend(fine, start, bounds) for start in starts]
-    point = min(found, key=lambda pair: pair[0])[1]
+    while True:
+        found = [_descend(fine, start, bounds) for start in starts]
+        point = min(found, key=lambda pair: pair[0])[1]
+        least = point[fine.noises].min(initial=np.inf) + _MORE_NOISE
+        if least > _LOG_ALPHA_BOUNDS[1] or not fine.rounded(point):
+            break
+        bounds[fine.noises, 0] = least
+        starts = [np.clip(point, *bounds.T)]
     best_kernel, noise = fine.at(point)
     if fine.n_theta and not between_structures and not getattr(kernel, "anisotropic", False):
         warn_at_bounds(best_kernel, np.reshape(kernel.bounds, (-1, 2)), point[: fine.n_theta])
@@ -367,12 +395,15 @@ def choose(
 def log_likelihood(
     training: TrainingSet, kernel: Any, noise: Noise, *, slopes: bool
 ) -> tuple[float, _Array]:
-    """Return the log likelihood, summed over targets, and its slopes along the kernel's theta."""
+    """Return the log likelihood, summed over targets, and its slopes along the kernel's theta.
+
+    Minus infinity, without slopes, where the kernel matrix is not positive definite.
+    """
     settings = Settings("lml", varied=True, alpha=None, amplitude=None, folds=None)
     objective = _Objective(training, kernel, settings, [])
     value, found = objective.evaluate(kernel, noise, slopes=slopes)
-    factor = -0.5 * training.targets.size
-    return factor * value, factor * found[: len(kernel.theta)]
+    factor, n_theta = -0.5 * training.targets.size, len(kernel.theta)
+    return factor * value, factor * found[:n_theta] if len(found) else np.zeros(n_theta)
 
 
 @dataclass

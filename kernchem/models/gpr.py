@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from kernchem._threads import blas_for
-from kernchem._validation import check_labels, is_whole
+from kernchem._validation import as_numbers, check_labels, is_whole, short
 from kernchem.errors import LabelError, SettingError
 from kernchem.models.gp_search import Noise, log_likelihood, noise_variances
 from kernchem.models.kernel_model import require_choice
@@ -58,7 +59,7 @@ class GPR(ProcessModel):
         As in :class:`kernchem.KRR`.
     alpha : float or "fit", default "fit"
         Variance of the noise relative to the mean variance of f, dimensionless, > 0; "fit" chooses
-        it by ``optimizer``.
+        it by ``optimizer``, not so small that predictions are made of rounding.
     amplitude : {"loo", "lml"} or float, default "loo"
         "loo" is the mean of squared leave-one-out residuals over their variances; "lml" maximises
         the likelihood. A number, in the squared unit of the labels, is kept.
@@ -240,6 +241,7 @@ class GPR(ProcessModel):
             return super().predict(X)
         check_is_fitted(self, "dual_coef_")
         if return_cov:
+            X = self._samples(X)
             found, posterior = self._queries(X), self._posterior
             features, m = found[0], len(found[0])
             queries = self._query(X, found, slice(m))
@@ -265,7 +267,9 @@ class GPR(ProcessModel):
               residuals;
             - "gaussian": standard deviation times that of a normal distribution;
             - "jackknife+": quantiles over all models without one sample, exact, no refits;
-            - "cv+": the same without one fold of ``cv`` (10 folds where it is None);
+            - "cv+": the same without one fold: those of ``fit`` where it was given groups, of
+              which labels that were appended are in none; else those of ``cv``, by default 10, or
+              one sample each where there are fewer;
             - "conformal": from the samples given to :meth:`calibrate`.
 
         Returns
@@ -286,8 +290,7 @@ class GPR(ProcessModel):
         if method == "jackknife+":
             ends = posterior.jackknife(self._panels(X), coverage)
         elif method == "cv+":
-            folds = self._folds(_CV_PLUS_FOLDS if self.cv is None else self.cv, None)
-            ends = posterior.cv_plus(self._panels(X), coverage, folds or [])
+            ends = posterior.cv_plus(self._panels(X), coverage, self._cv_plus_folds())
         else:
             mean, std = self._mean_and_std(X)
             ends = [
@@ -350,6 +353,7 @@ class GPR(ProcessModel):
         if not is_whole(n_samples, 1):
             raise SettingError(f"n_samples={n_samples!r}; use a whole number from 1 on")
         rng = check_random_state(random_state)
+        X = self._samples(X)
         features, known, basis = found = self._queries(X)
         posterior, training = self._posterior, self._training
         n, m, t = len(training), len(features), self._dual.shape[1]
@@ -413,18 +417,34 @@ class GPR(ProcessModel):
         Returns
         -------
         value : float
-            At ``alpha_`` and ``amplitude_``, summed over targets; restricted to contrasts of the
-            labels where there is a composition.
+            At ``alpha_``, ``jitter_`` and ``amplitude_``, summed over targets; restricted to
+            contrasts of the labels where there is a composition. Minus infinity where the kernel
+            matrix is not positive definite.
         gradient : array (n_theta,)
-            Only with ``eval_gradient``.
+            Only with ``eval_gradient``; zeros where the value is infinite.
+
+        Raises
+        ------
+        SettingError
+            If ``theta`` does not hold one number for each hyperparameter.
         """
         check_is_fitted(self, "dual_coef_")
-        kernel = self.kernel_ if theta is None else self.kernel_.clone_with_theta(np.asarray(theta))
+        kernel = self.kernel_
+        if theta is not None:
+            kernel = kernel.clone_with_theta(_checked_theta(theta, kernel))
         noise = Noise(self._noise_levels.alphas, np.reshape(self.amplitude_, -1))
         if self._training.errors.variances is not None:
             noise = self._noise_levels
+        noise = replace(noise, jitter=self.jitter_)
         value, slopes = log_likelihood(self._training, kernel, noise, slopes=eval_gradient)
         return (value, slopes) if eval_gradient else value
+
+    def _cv_plus_folds(self) -> list[_Rows]:
+        """Return the distinct training samples of each fold of CV+."""
+        if self._group_folds is not None:
+            return self._training.folds(self._group_folds[self._kept]) or []
+        few = min(_CV_PLUS_FOLDS, len(self._labels))
+        return self._folds(few if self.cv is None else self.cv, None) or []
 
     def _interval(
         self, mean: _Array, std: _Array, coverage: float, method: str, target: int
@@ -438,13 +458,32 @@ class GPR(ProcessModel):
                     "method='conformal' needs labelled samples that were not in fit: call "
                     "calibrate(X, y) first, or use 'jackknife+', which needs none"
                 )
+            if len(mean) == 0:
+                return mean, mean
             return split_conformal(mean, self._scores[:, target], coverage, scale=std)
         if not self._quantiles:
             raise SettingError(
                 "method='calibrated' needs samples that can be left out; use 'gaussian'"
             )
+        if len(mean) == 0:
+            return mean, mean
         ends: tuple[_Array, _Array] = self._quantiles[target].interval(mean, std, coverage)
         return ends
+
+
+def _checked_theta(theta: Any, kernel: Any) -> _Array:
+    """Return logarithms of the hyperparameters of a kernel, if there is one number for each."""
+    number = len(kernel.theta)
+    try:
+        values = as_numbers(theta)
+    except (TypeError, ValueError):
+        values = np.full(number, np.nan)
+    if values.shape != (number,) or not np.isfinite(values).all():
+        raise SettingError(
+            f"theta={short(theta)}; give {number} finite numbers, the logarithms of the "
+            f"hyperparameters of {kernel!r}"
+        )
+    return values
 
 
 def _root(K: _Array, diagonal: float) -> CholeskyFactor:

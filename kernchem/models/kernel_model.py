@@ -43,6 +43,7 @@ _STATE = (
     "_largest",
     "_kept",
     "_labels",
+    "_group_folds",
     "_target_shape",
     "_noise_levels",
     "_diagonal",
@@ -105,6 +106,8 @@ class KernelModel(RegressorMixin, BaseEstimator):
     condition_: float
     jitter_: float
     trials_: list[Trial]
+    #: Fold of each sample, -1 for none, where ``fit`` was given groups.
+    _group_folds: _Rows | None = None
 
     @abstractmethod
     def _check_own_settings(self) -> None:
@@ -239,6 +242,7 @@ class KernelModel(RegressorMixin, BaseEstimator):
             samples = samples[np.ix_(kept, kept)] if self._precomputed else samples[kept]
         targets = labels.reshape(len(labels), -1)
         fold = fold_numbers(cv, groups, targets)
+        self._group_folds = None if groups is None else fold
         errors = LabelErrors.of(noise, noise_groups, len(labels)).take(kept)
         training = self._training_set(samples, targets[kept], weights[kept], errors)
         folds = training.folds(None if fold is None else fold[kept])

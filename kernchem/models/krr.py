@@ -135,7 +135,8 @@ class KRR(KernelModel):
         Parameters
         ----------
         X : array (n_samples, n_features), kernel matrix (n_samples, n_samples), or structures
-            Samples; structures if a descriptor was given.
+            Samples; structures if a descriptor was given. A float64 kernel matrix is kept without a
+            copy, so change it only when ``leave_out_residuals`` is no longer asked for.
         y : array (n_samples,) or (n_samples, n_targets)
             Labels, in any unit.
         sample_weight : array (n_samples,), optional

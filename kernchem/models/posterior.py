@@ -211,6 +211,8 @@ class Posterior:
 
 
 def _joined(ends: list[tuple[_Array, _Array]]) -> tuple[_Array, _Array]:
+    if not ends:
+        return np.zeros(0), np.zeros(0)
     lower: Any
     lower, upper = zip(*ends, strict=True)
     return np.concatenate(lower), np.concatenate(upper)

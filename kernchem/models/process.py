@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from kernchem._threads import blas_for
-from kernchem._validation import check_labels, is_whole
+from kernchem._validation import check_labels, is_whole, sample_numbers
 from kernchem.errors import CompositionError, LabelError, SettingError
 from kernchem.models.composition import CompositionSpace
 from kernchem.models.error_likeness import ErrorLikeness
@@ -94,6 +94,7 @@ class ProcessModel(KernelModel):
         ``amplitude_``, error bars) is found when it is first asked for, in 2 b n^2 flops and with a
         copy of the factor, for all labels appended until then.
         """
+        X = self._samples(X)
         features, known, basis = self._queries(X)
         n_new, training = len(features), self._training
         labels = check_labels(y, n_new).reshape(n_new, -1)
@@ -116,12 +117,13 @@ class ProcessModel(KernelModel):
             origin = np.arange(len(training)) if left is None else left.origin
             # Nothing has changed before: a model that cannot learn the labels stays as it was.
             if self.takes_structures:
-                structures = as_structures(X)
                 if self._likeness is not None:
-                    self._likeness = self._likeness.appended(structures)
-                self.descriptor_, _ = self.descriptor_.widened(structures)
-                self._largest = max(int(self._largest or 0), int(structures.sizes.max()))
+                    self._likeness = self._likeness.appended(X)
+                self.descriptor_, _ = self.descriptor_.widened(X)
+                self._largest = max(int(self._largest or 0), int(X.sizes.max()))
                 self._resize_space(n_new)
+            if self._group_folds is not None:
+                self._group_folds = np.append(self._group_folds, np.full(n_new, -1))
             self._refresh(
                 larger,
                 factor,
@@ -137,8 +139,8 @@ class ProcessModel(KernelModel):
 
         Parameters
         ----------
-        samples : array of int (b,)
-            Training samples, numbered as they were given; the others move up.
+        samples : array of int (b,), or of bool (n_samples,)
+            Training samples, numbered as they were given, or a mask of them; the others move up.
         calibrate : bool, default True
             As in :meth:`append`.
 
@@ -160,9 +162,7 @@ class ProcessModel(KernelModel):
         """
         check_is_fitted(self, "dual_coef_")
         training, n_samples = self._training, len(self._labels)
-        chosen = np.unique(np.asarray(samples, dtype=np.int64))
-        if len(chosen) == 0 or chosen[0] < 0 or chosen[-1] >= n_samples:
-            raise SettingError(f"samples={samples!r}; give numbers from 0 to {n_samples - 1}")
+        chosen = sample_numbers(samples, n_samples)
         gone = np.isin(self._kept, chosen)
         left = np.bincount(training.member[~gone], minlength=len(training))
         lost = np.bincount(training.member[gone], minlength=len(training))
@@ -190,6 +190,8 @@ class ProcessModel(KernelModel):
                 factor = factor.forget(rows)
             if self._likeness is not None:
                 self._likeness = self._likeness.without(rows)
+            if self._group_folds is not None:
+                self._group_folds = np.delete(self._group_folds, chosen)
             numbers = np.cumsum(~np.isin(np.arange(n_samples), chosen)) - 1
             self._refresh(
                 smaller,
@@ -402,21 +404,25 @@ class ProcessModel(KernelModel):
             return False
         return not any(one.local or one.periodic for one in descriptors_of(self.descriptor_))
 
+    def _samples(self, X: Any) -> Any:
+        """Return samples that can be read more than once."""
+        return as_structures(X) if self.takes_structures else X
+
     def _panels(self, X: Any) -> Iterator[Queries]:
         """Yield new samples panel by panel."""
-        samples = as_structures(X) if self.takes_structures else X
+        samples = self._samples(X)
         found = self._queries(samples)
         for panel in panels(len(found[0])):
             yield self._query(samples, found, panel)
 
     def _query(self, X: Any, found: tuple[Any, Any, _Array], rows: slice) -> Queries:
-        """Return some of the samples X, for which :meth:`_queries` found what is given."""
+        """Return some of the :meth:`_samples` X, for which :meth:`_queries` found what is given."""
         features, known, basis = found
         part = features[rows]
         cross, prior = self._cross_kernel(part, known), np.asarray(self.kernel_.diag(part))
         likeness = None
         if self._likeness is not None:
-            likeness = self._likeness.cross(as_structures(X)[rows], cross, self._diagonal)
+            likeness = self._likeness.cross(X[rows], cross, self._diagonal)
         return Queries(cross, prior, basis[rows], likeness)
 
     def _mean_and_std(self, X: Any) -> tuple[_Array, _Array]:

@@ -31,6 +31,7 @@ from kernchem.models.tuning import (
     start_thetas,
 )
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares, RegularisationPath
+from kernchem.structures import as_structures
 
 __all__ = ["LeaveOneOutSearch"]
 
@@ -61,7 +62,8 @@ class LeaveOneOutSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     length_scales : int or array (n_scales,), default 20
         Length scales in the units of the features, or how many, around the one that suits the
         distances of the samples. Where the kernel has not exactly one length scale, as sums of
-        terms and kernel matrices, it is kept as it is.
+        terms and kernel matrices, it is kept as it is, and where only their number is given for
+        one whose bounds are "fixed".
     alphas : int or array (n_alphas,), default 48
         Regularisers relative to the mean diagonal of the kernel matrix, or how many from 1e-10 to
         10.
@@ -161,6 +163,8 @@ class LeaveOneOutSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         """
         alphas = self._checked_alphas()
         model = clone(self.estimator)
+        if model.takes_structures:
+            X = as_structures(X)
         given = model._prepared(X, y, sample_weight, groups, self.cv)
         training = given.training
         if len(training) < 2:
@@ -171,6 +175,8 @@ class LeaveOneOutSearch(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         kernel = settled(model._initial_kernel(training.features), training.features)
         matrices = _Matrices(kernel, training)
         name = _length_scale_name(kernel)
+        if name is not None and is_whole(self.length_scales, 1) and _is_fixed(kernel, name):
+            name = None
         scales = self._scales(kernel, name, matrices)
         kernels = [kernel] if name is None else [_with(kernel, name, scale) for scale in scales]
         error = _Error(given, self.criterion)
@@ -374,6 +380,12 @@ def _length_scale_name(kernel: Any) -> str | None:
         if name.split("__")[-1] == "length_scale" and np.size(value) == 1
     ]
     return found[0] if len(found) == 1 else None
+
+
+def _is_fixed(kernel: Any, name: str) -> bool:
+    """Return whether the bounds of a length scale keep it as it is."""
+    bounds = kernel.get_params().get(f"{name}_bounds")
+    return isinstance(bounds, str) and bounds == "fixed"
 
 
 def _with(kernel: Any, name: str, length_scale: float) -> Any:

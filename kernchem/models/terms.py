@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -57,7 +57,9 @@ class Terms(BaseEstimator):
     def __add__(self, other: Any) -> TermSum:
         if not isinstance(other, Terms):
             return NotImplemented
-        return TermSum([*_terms_of(self), *_terms_of(other)])
+        return TermSum(
+            [*_terms_of(self), *_terms_of(other)], fixed_weights=_weights_fixed(self, other)
+        )
 
     def __mul__(self, other: Any) -> Terms:
         if isinstance(other, Terms):
@@ -74,7 +76,8 @@ class Terms(BaseEstimator):
                 "or another term"
             )
         if isinstance(self, TermSum):
-            return TermSum([term._weighted(factor) for term in self.terms])
+            scaled = [term._weighted(factor) for term in _terms_of(self)]
+            return TermSum(scaled, fixed_weights=self.fixed_weights)
         copy: Any = clone(self)
         of = "a product of terms" if isinstance(self, TermProduct) else "a term"
         copy.weight = _checked_weight(copy.weight, of) * float(factor)
@@ -172,7 +175,8 @@ class TermSum(Terms):
     terms : sequence of Term or TermProduct
         At least one.
     fixed_weights : bool, default False
-        Keep the weights where :class:`kernchem.KRR` chooses hyperparameters.
+        Keep the weights where :class:`kernchem.KRR` chooses hyperparameters. Sums and products of
+        this sum with others keep theirs too; two sums that differ in it cannot be joined.
 
     Examples
     --------
@@ -217,8 +221,7 @@ def joined(terms: Terms) -> tuple[JointDescriptor, JointKernel, list[float | Non
             widths.append(factor.width)
             weight *= float(factor.weight)
         weights.append(weight)
-    fixed = isinstance(terms, TermSum) and bool(terms.fixed_weights)
-    kernel = JointKernel(kernels, parts, products, weights, None, fixed)
+    kernel = JointKernel(kernels, parts, products, weights, None, _weights_fixed(terms))
     return JointDescriptor(list(descriptors.values())), kernel, widths
 
 
@@ -266,17 +269,30 @@ def kernel_for(descriptor: Descriptor, kernel: Any) -> Any:
     if isinstance(kernel, str):
         made = NAMED_KERNELS[kernel]()
         return AtomSum(made) if descriptor.local else made
-    if descriptor.local and isinstance(kernel, RadialKernel):
+    parts = list(_leaves(kernel))
+    between = [part for part in parts if isinstance(part, StructureKernel)]
+    rows = [part for part in parts if part.requires_vector_input]
+    if descriptor.local and rows:
         raise SettingError(
             f"descriptor={descriptor!r} gives features of atoms, which need a kernel between "
-            f"structures: AtomSum({kernel!r})"
+            f"structures: AtomSum({rows[0] if between else kernel!r})"
         )
-    if not descriptor.local and isinstance(kernel, StructureKernel):
+    if not descriptor.local and between:
         raise SettingError(
-            f"kernel={kernel!r} compares atoms, and descriptor={descriptor!r} gives features of "
-            f"whole structures: use {kernel.base!r}, or a descriptor such as FCHL19()"
+            f"kernel={between[0]!r} compares atoms, and descriptor={descriptor!r} gives features "
+            f"of whole structures: use {between[0].base!r}, or a descriptor such as FCHL19()"
         )
     return clone(kernel)
+
+
+def _leaves(kernel: Any) -> Iterator[Any]:
+    """Yield the kernels that sums, products and powers are made of; one between atoms whole."""
+    values = [] if isinstance(kernel, StructureKernel) else kernel.get_params(deep=False).values()
+    inner = [value for value in values if isinstance(value, Kernel)]
+    for one in inner:
+        yield from _leaves(one)
+    if not inner:
+        yield kernel
 
 
 def _check(term: Any) -> None:
@@ -326,8 +342,23 @@ def _terms_of(terms: Terms) -> list[Any]:
     return [terms]
 
 
+def _weights_fixed(*terms: Terms) -> bool:
+    """Return whether the weights of a sum of kernels are fixed: as those of the sums among them."""
+    given = [one.fixed_weights for one in terms if isinstance(one, TermSum)]
+    for fixed in given:
+        if not isinstance(fixed, bool):
+            raise SettingError(f"fixed_weights={fixed!r} of a TermSum; use True or False")
+    if len(set(given)) > 1:
+        raise SettingError(
+            "one of two sums of terms has fixed weights and the other has not; make one "
+            "TermSum([...], fixed_weights=...) of all terms"
+        )
+    return any(given)
+
+
 def _product(left: Terms, right: Terms) -> Terms:
     """Return the product of two kernels, multiplied out."""
+    fixed = _weights_fixed(left, right)
     products = []
     for a in _terms_of(left):
         for b in _terms_of(right):
@@ -337,4 +368,5 @@ def _product(left: Terms, right: Terms) -> Terms:
                 if isinstance(item, TermProduct):
                     weight *= _checked_weight(item.weight, "a product of terms")
             products.append(TermProduct(factors, weight=weight))
-    return products[0] if len(products) == 1 else TermSum(products)
+    alone = len(products) == 1 and not fixed
+    return products[0] if alone else TermSum(products, fixed_weights=fixed)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sklearn.model_selection import check_cv
 
 from kernchem._room import Room
+from kernchem._validation import as_numbers, short
 from kernchem.errors import LabelError, SettingError
 from kernchem.models.joint import stacked
 
@@ -50,12 +51,15 @@ class LabelErrors:
         Raises
         ------
         LabelError
-            If a standard deviation is negative or not finite, or the number of them is wrong.
+            If a standard deviation is negative or not finite, the number of them is wrong, or a
+            name of a group is missing.
         """
         variances = None
         if noise is not None:
             try:
-                deviations = np.asarray(noise, dtype=np.float64)
+                if np.asarray(noise).dtype == bool:
+                    raise TypeError("they are booleans")
+                deviations = as_numbers(noise)
             except (TypeError, ValueError) as error:
                 raise LabelError(f"noise must hold numbers ({error})") from None
             if deviations.shape not in {(), (n_samples,)}:
@@ -73,12 +77,10 @@ class LabelErrors:
             variances = deviations**2
         if groups is None:
             return cls(variances)
-        given = np.asarray(groups)
-        if given.shape != (n_samples,):
-            raise LabelError(
-                f"noise_groups has the shape {given.shape}; expected ({n_samples},), one per sample"
-            )
-        names, numbers = np.unique(given, return_inverse=True)
+        try:
+            names, numbers = _grouped("noise_groups", groups, n_samples)
+        except ValueError as error:
+            raise LabelError(str(error)) from None
         return cls(variances, numbers, tuple(names.tolist()))
 
     @property
@@ -297,7 +299,8 @@ class TrainingSet:
         Raises
         ------
         SettingError
-            If a fold holds all distinct samples, which leaves nothing to predict it from.
+            If there is no fold, or one holds all distinct samples, which leaves nothing to predict
+            it from.
         """
         if fold_of_sample is None:
             return None
@@ -306,6 +309,11 @@ class TrainingSet:
         inside = np.flatnonzero(fold_of_sample >= 0)[::-1]
         fold[self.member[inside]] = fold_of_sample[inside]
         folds = [np.flatnonzero(fold == number) for number in np.unique(fold[fold >= 0])]
+        if not folds:
+            raise SettingError(
+                "cv leaves out no sample: it has no test sets, or empty ones; use other folds, or "
+                "None for one sample at a time"
+            )
         if any(len(rows) == len(self) for rows in folds):
             raise SettingError(
                 "a fold holds all distinct samples and leaves none to learn from; use at least two "
@@ -344,14 +352,15 @@ def fold_numbers(cv: Any, groups: Any, labels: _Array) -> _Rows | None:
         If there are no such folds, a sample would be left out more than once, or there is not one
         group per sample.
     """
+    numbers = None
     if groups is not None:
-        groups = np.asarray(groups)
-        if groups.shape != (len(labels),):
-            raise SettingError(
-                f"groups has the shape {groups.shape}; expected ({len(labels)},), one per sample"
-            )
+        try:
+            names, numbers = _grouped("groups", groups, len(labels))
+            groups = names[numbers]
+        except ValueError as error:
+            raise SettingError(str(error)) from None
     if cv is None:
-        return None if groups is None else np.unique(groups, return_inverse=True)[1]
+        return numbers
     fold = np.full(len(labels), -1)
     index = np.zeros((len(labels), 1))
     try:
@@ -373,6 +382,37 @@ def fold_numbers(cv: Any, groups: Any, labels: _Array) -> _Rows | None:
                 "a splitter that trains on all the rest, such as KFold or GroupKFold"
             )
     return fold
+
+
+def _grouped(name: str, groups: Any, n_samples: int) -> tuple[npt.NDArray[Any], _Rows]:
+    """Return the names of groups in order and the number of that of each sample.
+
+    Raises
+    ------
+    ValueError
+        If there is not one name per sample, or names cannot be put in order; it tells the sample.
+    """
+    try:
+        given = np.asarray(groups)
+    except ValueError:
+        raise ValueError(f"{name} is ragged; expected ({n_samples},), one per sample") from None
+    if given.shape != (n_samples,):
+        raise ValueError(
+            f"{name} has the shape {given.shape}; expected ({n_samples},), one per sample"
+        )
+    for sample, one in enumerate(given.tolist() if given.dtype.kind in "fO" else ()):
+        if one is None or (isinstance(one, float) and np.isnan(one)):
+            raise ValueError(f"{name} holds {one} for sample {sample}; give each sample a group")
+        if given.dtype.kind == "O" and isinstance(one, str) != isinstance(given[0], str):
+            raise ValueError(
+                f"{name} holds {short(given[0])} for sample 0 and {short(one)} for sample "
+                f"{sample}; give names of one type"
+            )
+    try:
+        names, numbers = np.unique(given, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(f"{name} must be numbers or texts ({error})") from None
+    return names, numbers
 
 
 def full_rank(basis: _Array) -> _Array:

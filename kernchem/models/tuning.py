@@ -29,6 +29,7 @@ from kernchem.models.joint import JointKernel
 from kernchem.models.terms import typical_distance
 from kernchem.models.training_set import TrainingSet
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
+from kernchem.solvers.cholesky import OVERFLOW
 
 __all__ = [
     "Criterion",
@@ -370,6 +371,13 @@ def nothing_to_choose_by(kernel: Any, training: TrainingSet, *, factorised: bool
     """Return the reason why no trial of the grid has an error."""
     cure = "in Python give alpha a number and use optimizer=None"
     if not factorised:
+        diagonal = (
+            np.einsum("ii->i", training.features)
+            if kernel is None
+            else kernel.diag(training.features)
+        )
+        if not np.isfinite(np.mean(diagonal)):
+            return SingularKernelError(OVERFLOW)
         return SingularKernelError(
             "no kernel matrix of the search is positive definite; use a positive semi-definite "
             f"kernel, or {cure}. {indefinite_cause(kernel)}".rstrip()
@@ -380,6 +388,8 @@ def nothing_to_choose_by(kernel: Any, training: TrainingSet, *, factorised: bool
             "determines the energy of an element or of a combination of elements; add molecules, "
             f"use composition=False (--no-composition), or {cure}"
         )
+    if not training.targets.any():
+        return SettingError(f"all labels are zero, so there is nothing to choose by; {cure}")
     return SettingError(f"no leave-out error is a finite number; scale the labels, or {cure}")
 
 

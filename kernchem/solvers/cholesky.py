@@ -12,7 +12,7 @@ from kernchem.errors import KernchemWarning, SettingError, SingularKernelError
 from kernchem.solvers import triangular_jit
 from kernchem.solvers.appended import AppendedRows
 
-__all__ = ["CholeskyFactor"]
+__all__ = ["OVERFLOW", "CholeskyFactor"]
 
 _Array = npt.NDArray[np.float64]
 
@@ -25,6 +25,11 @@ _DUPLICATE = 1e-10
 _EIGENVALUE_LIMIT = 10000
 #: More appended rows than this fraction of the matrix do not stand apart.
 _APART = 0.125
+#: What is told of a matrix that is none of numbers, by searches too.
+OVERFLOW = (
+    "the kernel matrix holds NaN or infinity: check the features, whose numbers may be too large, "
+    "and the kernel"
+)
 _SMOOTH = "the kernel is too smooth for so little noise."
 
 
@@ -55,7 +60,8 @@ class CholeskyFactor:
     Raises
     ------
     SingularKernelError
-        If the matrix is not positive definite, with its smallest eigenvalue in the message.
+        If the matrix is not finite, or not positive definite, with its smallest eigenvalue in the
+        message.
 
     Notes
     -----
@@ -111,6 +117,9 @@ class CholeskyFactor:
     def _recover(self, diagonal: _Array, noise: _Array, allowed: bool, cause: str) -> None:
         """Try growing jitter; the strict upper triangle still holds K."""
         mean = float(np.mean(diagonal))
+        triangular_jit.restore_lower(self._a, diagonal + noise)
+        if not (np.isfinite(mean) and np.isfinite(self._a).all()):
+            raise SingularKernelError(OVERFLOW)
         jitter = 10.0 ** np.ceil(np.log10(np.finfo(float).eps * max(abs(mean), 1e-300)))
         limit = _LARGEST_JITTER * mean * (1 + 1e-9) if allowed else 0.0
         while jitter <= limit:
@@ -130,9 +139,7 @@ class CholeskyFactor:
         triangular_jit.restore_lower(self._a, diagonal + noise)
         reason = self._reason(diagonal, cause)
         text = "the kernel matrix is not positive definite"
-        if not np.isfinite(self._a).all():
-            text = "the kernel matrix holds NaN or infinity; check the features and the kernel"
-        elif self.n <= _EIGENVALUE_LIMIT:
+        if self.n <= _EIGENVALUE_LIMIT:
             smallest = eigvalsh(self._a, subset_by_index=[0, 0], lower=True, overwrite_a=True)[0]
             text += f"; its smallest eigenvalue is {smallest:.3g}"
         raise SingularKernelError(

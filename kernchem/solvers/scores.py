@@ -70,7 +70,7 @@ def likelihood(
     Returns
     -------
     Score
-        Infinite where a target is explained by the linear part alone.
+        Of the targets that the linear part does not explain alone; infinite where there are none.
 
     Notes
     -----
@@ -86,14 +86,16 @@ def likelihood(
     volume = factor.logdet() + solution.logdet()
     best = quadratic / max(n - p, 1)
     scales = best if amplitude is None else np.broadcast_to(amplitude, best.shape)
-    if not (scales > 0.0).all() or n <= p:
+    varying = scales > 0.0
+    if not varying.any() or n <= p:
         return Score(np.inf, None)
+    quadratic, scales = quadratic[varying], scales[varying]
     value = (np.mean(quadratic / scales + (n - p) * (np.log(scales) + _LOG_2PI)) + volume) / n
     along = float((n - p) - np.mean(quadratic / scales)) / n
     if not slopes:
         return Score(float(value), None, along)
     Q = _projected(factor, solution)
-    scaled = solution.dual / np.sqrt(scales * len(scales))
+    scaled = solution.dual[:, varying] / np.sqrt(scales * len(scales))
     Q -= scaled @ scaled.T
     Q /= n
     return Score(float(value), Q, along)
@@ -130,8 +132,8 @@ def predictive(
     Returns
     -------
     Score
-        Of the labels that can be left out; infinite where there are none, or where all residuals
-        of a target are zero.
+        Of the labels that can be left out and of the targets of which not all residuals are zero;
+        infinite where there are none.
 
     Notes
     -----
@@ -160,8 +162,10 @@ def predictive(
     means = np.mean(np.abs(e) / roots, axis=0)
     best = 2.0 * means**2
     amplitudes = best if amplitude is None else np.broadcast_to(amplitude, best.shape)
-    if not (amplitudes > 0.0).all():
+    varying = amplitudes > 0.0
+    if not varying.any():
         return Score(np.inf, None)
+    e, means, amplitudes = e[:, varying], means[varying], amplitudes[varying]
     factors = 2.0 * np.sqrt(2.0 / amplitudes)
     value = np.mean(factors * means + np.log(2.0 * amplitudes)) + np.mean(np.log(v))
     along = float(1.0 - np.mean(factors * means) / 2.0)
@@ -170,7 +174,8 @@ def predictive(
     # Derivatives of J with respect to residuals and variances, zero where nothing is known.
     n_targets = e.shape[1]
     by_residual, by_variance = np.zeros_like(dual), np.zeros(factor.n)
-    by_residual[known] = factors * np.sign(e) / roots / (count * n_targets)
+    slopes_of_known = factors * np.sign(e) / roots / (count * n_targets)
+    by_residual[np.ix_(known, varying)] = slopes_of_known
     weights = 1.0 - 0.5 * np.mean(factors * np.abs(e) / roots, axis=1)
     by_variance[known] = weights / v[:, 0] / count
     return Score(

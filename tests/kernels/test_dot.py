@@ -198,3 +198,19 @@ def test_widths_of_their_own_are_chosen(rng):
     narrow, wide = two.kernel_.length_scale
     assert wide > 4.0 * narrow
     assert np.abs(two.loo_residuals_).mean() < 0.5 * np.abs(one.loo_residuals_).mean()
+
+
+@pytest.mark.parametrize("kernel", [Linear(), Polynomial(2)])
+def test_no_samples(kernel):
+    none, some = np.empty((0, 3)), np.ones((2, 3))
+    shapes = kernel(none).shape, kernel(none, some).shape, kernel(some, none).shape
+    assert shapes == ((0, 0), (0, 2), (2, 0))
+    assert kernel(none, eval_gradient=True)[1].shape[:2] == kernel(none).shape
+    assert kernel.diag(none).shape == (0,)
+
+
+@pytest.mark.parametrize("variance", [-1.0, np.nan, "1", True])
+@pytest.mark.parametrize("kind", [Constant, WhiteNoise])
+def test_a_variance_that_is_none_has_no_diagonal(kind, variance):
+    with pytest.raises(SettingError, match="variance="):
+        kind(variance).diag(np.ones((2, 3)))

@@ -12,12 +12,14 @@ from kernchem.errors import SettingError, StructureError
 from kernchem.kernels import (
     AtomSum,
     Average,
+    BestMatch,
     Constant,
     Gaussian,
     Laplacian,
     Linear,
     Matern,
     Polynomial,
+    REMatch,
 )
 from kernchem.kernels.atom_groups import AtomGroup, row_panels
 
@@ -248,3 +250,17 @@ def test_wrong_samples_are_named(rng):
         AtomSum(Gaussian())("H2O")
     with pytest.raises(SettingError, match="5 features per atom and Y has 2"):
         AtomSum(Gaussian())(X, Environments([[0.0, 1.0]], [1], [0, 1]))
+
+
+@pytest.mark.parametrize("kind", [AtomSum, Average, BestMatch, REMatch])
+def test_a_structure_that_is_like_nothing_has_neither_variance_nor_slope(kind, rng):
+    # Three atoms, two of hydrogen, two others.
+    numbers = [6, 8, 1, 1, 1, 8, 6]
+    batch = Environments(rng.normal(size=(7, 2)), numbers, [0, 3, 5, 7])
+    kernel = kind(Gaussian(1.3), coupling="heavy", normalize=True)
+    K, gradient = kernel(batch, eval_gradient=True)
+    assert_array_equal(kernel.diag(batch), [1.0, 0.0, 1.0])
+    assert_array_equal(np.diag(K), kernel.diag(batch))
+    step = 1e-5 * np.ones(1)
+    above, below = (kernel.clone_with_theta(kernel.theta + s)(batch) for s in (step, -step))
+    assert_allclose(gradient[:, :, 0], (above - below) / 2e-5, atol=1e-8)

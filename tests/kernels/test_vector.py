@@ -515,7 +515,14 @@ def test_near_samples_whose_norms_overflow():
         np.testing.assert_array_equal(K[0], [1.0, 0.0, 0.0])
 
 
-@pytest.mark.parametrize("bounds", ["fix", 3.0, (5.0, 1.0), (0.0, 1.0), None])
+@pytest.mark.parametrize("bounds", ["fix", 3.0, (5.0, 1.0), (0.0, 1.0), None, ("1", "2")])
 def test_bounds_that_are_none_are_refused(bounds):
     with pytest.raises(SettingError, match="length_scale_bounds"):
         _ = Gaussian(1.0, bounds).bounds
+
+
+@kernels
+def test_the_diagonal_of_a_list(kernel):
+    assert kernel().diag([[1.0, 2.0], [3.0, 4.0]]).tolist() == [1.0, 1.0]
+    with pytest.raises(SettingError, match="expected \\(n_samples, n_features\\)"):
+        kernel().diag([1.0, 2.0])

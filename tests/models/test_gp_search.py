@@ -211,3 +211,19 @@ def test_copies_of_other_noise_are_not_merged(arrays):
     merged = GPR(Gaussian(1.3), **FIXED).fit(twice, labels, noise=0.1)
     assert (merged.dual_coef_[50:] == 0.0).all()
     assert_allclose(merged._training.errors.variances, 0.005)
+
+
+@pytest.mark.parametrize("optimizer", ["loo", "lml"])
+def test_predictions_are_not_made_of_rounding(optimizer):
+    # A wide kernel with next to no noise explains these labels best, by terms that cancel.
+    rng = np.random.default_rng(0)
+    X = rng.uniform(0, 6, (40, 2))
+    y = np.sin(X[:, 0]) + 0.1 * rng.normal(size=40) + X[:, 1]
+    chosen = np.random.default_rng(1).integers(0, 4, 40) > 0
+    X, y, new = X[chosen], y[chosen], rng.uniform(0, 6, (50, 2))
+    model = GPR(optimizer=optimizer).fit(X, y)
+    # The same model, its sums in another order.
+    order = np.random.default_rng(3).permutation(len(y))
+    other = GPR(model.kernel_, alpha=model.alpha_, optimizer=None).fit(X[order], y[order])
+    rounding = np.abs(model.predict(new) - other.predict(new)).max()
+    assert rounding < 0.05 * np.abs(model.loo_residuals_).mean()

@@ -9,6 +9,7 @@ import pytest
 from ase.build import molecule
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.model_selection import GroupKFold, LeaveOneOut, PredefinedSplit
 
 from kernchem import GPR
 from kernchem.descriptors import ACSF, BagOfBonds, CoulombMatrix
@@ -20,8 +21,10 @@ from kernchem.errors import (
     SingularKernelError,
     UnknownElementError,
 )
-from kernchem.kernels import AtomSum, Gaussian, Laplacian
+from kernchem.kernels import AtomSum, Constant, Gaussian, Laplacian
+from kernchem.model_files import load, save
 from kernchem.models import Term
+from kernchem.models.training_set import fold_numbers
 from kernchem.structures import Structures
 
 FIXED = {"optimizer": None, "alpha": 1e-3}
@@ -256,3 +259,62 @@ def test_compositions_that_are_not_determined(small):
     model.fit(small, y)
     with pytest.raises(KernchemError, match="fit the model anew"):
         model.forget(rare)
+
+
+def test_folds_of_groups_are_those_of_fit(arrays, tmp_path):
+    X, y, new = arrays
+    groups = np.random.default_rng(1).integers(0, 7, size=50)
+    model = GPR(Gaussian(1.3), cv=GroupKFold(4), **FIXED).fit(X, y, groups=groups)
+    folds = PredefinedSplit(fold_numbers(GroupKFold(4), groups, y[:, None]))
+    plain = GPR(Gaussian(1.3), cv=folds, **FIXED).fit(X, y)
+    expected = plain.predict_interval(new, method="cv+")
+    assert_allclose(model.predict_interval(new, method="cv+"), expected, rtol=1e-12)
+    save(model, tmp_path / "model.zip")
+    again = load(tmp_path / "model.zip")
+    assert_array_equal(
+        again.predict_interval(new, method="cv+"), model.predict_interval(new, method="cv+")
+    )
+    # Forgotten samples leave their folds, and new ones are in none.
+    model.append(new[:2], [0.0, 0.0]).forget([0, 7])
+    both, labels = np.concatenate([X, new[:2]]), np.append(y, [0.0, 0.0])
+    kept = np.delete(np.arange(52), [0, 7])
+    numbers = np.append(folds.test_fold, [-1, -1])[kept]
+    other = GPR(Gaussian(1.3), **FIXED).fit(both[kept], labels[kept])
+    other.cv = PredefinedSplit(numbers)
+    expected = other.predict_interval(new, method="cv+")
+    assert_allclose(model.predict_interval(new, method="cv+"), expected, rtol=1e-7)
+
+
+def test_few_samples_are_folds_of_their_own(arrays):
+    X, y, new = arrays
+    model = GPR(Gaussian(1.3), **FIXED).fit(X[:7], y[:7])
+    ends = model.predict_interval(new, 0.5, method="cv+")
+    model.cv = LeaveOneOut()
+    assert_allclose(ends, model.predict_interval(new, 0.5, method="cv+"), rtol=1e-12)
+
+
+class Indefinite(Constant):
+    """A kernel whose matrices have eigenvalues of -3e-9."""
+
+    def _pattern(self, n, m):
+        return np.ones((n, m)) if m else np.full((n, n), 1.0 + 3e-9) - 3e-9 * np.eye(n)
+
+
+def test_the_likelihood_holds_what_was_added_to_the_diagonal():
+    X, y = np.arange(3.0)[:, None], np.array([0.3, 0.2, -1.0])
+    with pytest.warns(KernchemWarning, match="not positive definite"):
+        model = GPR(Indefinite(), alpha=1e-12, amplitude=2.0, optimizer=None).fit(X, y)
+    value, slopes = model.log_marginal_likelihood(eval_gradient=True)
+
+    def density(theta):
+        K = np.exp(theta) * (Indefinite()(X) + 1e-12 * np.eye(3)) + model.jitter_ * np.eye(3)
+        return -0.5 * (y @ np.linalg.solve(2.0 * K, y) + np.linalg.slogdet(4.0 * np.pi * K)[1])
+
+    assert_allclose(value, density(0.0), rtol=1e-6)
+    assert_allclose(slopes, [(density(1e-3) - density(-1e-3)) / 2e-3], rtol=1e-3)
+    model.jitter_ = 0.0
+    value, slopes = model.log_marginal_likelihood(eval_gradient=True)
+    assert (value, slopes.tolist()) == (-np.inf, [0.0])
+    for theta in (0.0, [0.0, 1.0], "a", [np.nan], [[0.0]]):
+        with pytest.raises(SettingError, match="give 1 finite numbers"):
+            model.log_marginal_likelihood(theta)

@@ -269,3 +269,12 @@ def test_candidates_that_are_not_positive_definite_are_infinitely_bad(arrays):
     assert np.isnan(found["cv_error"][0])
     assert found["rank_test_score"][0] == 3
     assert search.best_params_["alpha"] > 1.0
+
+
+@pytest.mark.parametrize("kernel", [Gaussian(1.3, "fixed"), 2.0 * RBF(1.3, "fixed")])
+def test_a_length_scale_that_is_fixed_is_kept_unless_others_are_given(arrays, kernel):
+    kept = LeaveOneOutSearch(KRR(kernel), alphas=ALPHAS).fit(*arrays)
+    assert np.isnan(kept.cv_results_["param_length_scale"]).all()
+    assert kept.best_estimator_.kernel_ == kernel
+    given = LeaveOneOutSearch(KRR(kernel), alphas=ALPHAS, length_scales=SCALES).fit(*arrays)
+    assert set(given.cv_results_["param_length_scale"]) == set(SCALES)

@@ -1,9 +1,13 @@
 """Terms: sums and products of kernels over descriptors, and KRR with them."""
 
+import operator
+import re
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.gaussian_process.kernels import ConstantKernel
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from kernchem import KRR, DeltaLearner, Structures
@@ -12,6 +16,7 @@ from kernchem.descriptors import BagOfBonds, CoulombMatrix, EncodedBonds, Overla
 from kernchem.errors import KernchemWarning, SettingError
 from kernchem.kernels import AtomSum, Constant, Gaussian, Laplacian, Linear
 from kernchem.models import Term, TermProduct, TermSum
+from kernchem.models.terms import joined, kernel_for
 
 ATOMS = OverlapEigenvalues("s", r_cut=3.0)
 LABEL = "atomization_energy"
@@ -242,3 +247,43 @@ def test_one_molecule_and_one_term():
         model.fit(water, [-1.0])
     assert model.predict(water)[0] == pytest.approx(-1.0)
     assert np.isnan(model.loo_residuals_).all()
+
+
+def test_fixed_weights_stay_fixed_in_sums_and_products():
+    fixed, free = TermSum([bonds(), bags()], fixed_weights=True), bonds() + bags()
+    one = TermSum([bags()], fixed_weights=True)
+    for kept in (2.0 * fixed, fixed * 0.5, fixed + atoms(), atoms() + fixed, one * atoms()):
+        assert kept.fixed_weights is True
+        assert joined(kept)[1].n_weights == 0
+    assert joined(free * atoms())[1].n_weights == 1
+    assert (fixed * atoms()).fixed_weights
+    for join in (operator.add, operator.mul):
+        with pytest.raises(SettingError, match=r"make one TermSum\(\[...\], fixed_weights=...\)"):
+            join(fixed, free)
+    with pytest.raises(SettingError, match="fixed_weights='no'"):
+        KRR(TermSum([bonds(), bags()], fixed_weights="no")).fit([], [])
+
+
+@pytest.mark.parametrize(
+    ("kernel", "descriptor", "cure"),
+    [
+        (Linear(), ATOMS, "AtomSum(Linear())"),
+        (
+            Gaussian() + Constant(),
+            ATOMS,
+            "AtomSum(Gaussian(length_scale=1) + Constant(variance=1))",
+        ),
+        (Constant() * Gaussian() ** 2, ATOMS, "AtomSum(Constant(variance=1) * Gaussian("),
+        (AtomSum(Linear()) + Gaussian(), ATOMS, "structures: AtomSum(Gaussian(length_scale=1))"),
+        (AtomSum(Linear()) + Gaussian(), BagOfBonds(), "use Linear()"),
+        (Gaussian() * AtomSum(Laplacian()), BagOfBonds(), "use Laplacian(length_scale=1)"),
+    ],
+)
+def test_a_part_of_a_kernel_that_does_not_suit_the_features_is_named(kernel, descriptor, cure):
+    with pytest.raises(SettingError, match=re.escape(cure)):
+        KRR(kernel, descriptor=descriptor).fit([], [])
+
+
+def test_kernels_of_anything_go_beside_those_between_structures():
+    kernel = Constant(2.0) * AtomSum(Linear()) + ConstantKernel(3.0)
+    assert kernel_for(ATOMS, kernel) == kernel

@@ -1,3 +1,5 @@
+import re
+
 import mpmath
 import numpy as np
 import pytest
@@ -123,9 +125,21 @@ def test_the_cause_of_a_failure_is_told(monkeypatch):
         CholeskyFactor(-np.eye(3), 0.0)
 
 
-def test_not_finite_matrix_is_refused():
-    with pytest.raises(SingularKernelError, match="NaN"):
-        CholeskyFactor(np.array([[np.nan, 0.0], [0.0, 1.0]]), 0.0)
+@pytest.mark.parametrize("place", [(0, 0), (1, 1), (0, 1)])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite_matrix_is_refused(place, value):
+    K = np.eye(2)
+    K[place] = K[place[::-1]] = value
+    with pytest.raises(SingularKernelError, match="holds NaN or infinity") as raised:
+        CholeskyFactor(K, 0.1)
+    # More noise or a rougher kernel is no cure.
+    assert not re.search("alpha|smooth", str(raised.value))
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_a_matrix_whose_mean_diagonal_overflows_is_refused():
+    with pytest.raises(SingularKernelError, match="holds NaN or infinity"):
+        CholeskyFactor(np.full((3, 3), 1e308), 0.1)
 
 
 @pytest.mark.parametrize(

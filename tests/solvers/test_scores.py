@@ -130,3 +130,15 @@ def test_a_label_that_cannot_be_left_out_does_not_count(problem):
     rest = score("predictive", K[1:, 1:], 0.2, y[1:], None, None, slopes=True)
     assert_allclose(found.value, rest.value, rtol=1e-12)
     assert_allclose(found.adjoint[1:, 1:], rest.adjoint, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["likelihood", "predictive", "folds"])
+def test_a_target_without_residuals_does_not_count(problem, kind):
+    X, K, y = problem
+    arguments = K, 0.2, y[:, :1], bases(X)["two"], None, FOLDS if kind == "folds" else None
+    name = kind.replace("folds", "predictive")
+    alone = score(name, *arguments, slopes=True)
+    both = np.stack([np.zeros(len(y)), y[:, 0]], axis=1)
+    found = score(name, *arguments[:2], both, *arguments[3:], slopes=True)
+    assert_allclose(found.value, alone.value, rtol=1e-12)
+    assert_allclose(found.adjoint, alone.adjoint, rtol=1e-9, atol=1e-12)
