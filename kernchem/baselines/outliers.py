@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernchem._validation import is_positive, short
+from kernchem._validation import as_numbers, is_positive, short
 from kernchem.errors import LabelError, SettingError
 from kernchem.structures import as_structures
 
@@ -69,8 +69,7 @@ def flag_outliers(energies: Any, structures: Any, threshold: float = 6.0) -> npt
     batch = as_structures(structures)
     given = getattr(energies, "energies", energies)
     try:
-        values = np.asarray(given)
-        values = values.astype(np.float64) if values.dtype.kind in "biufO" else np.zeros(0)
+        values = as_numbers(given)
     except (TypeError, ValueError):
         values = np.zeros(0)
     if values.shape != (len(batch),):

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import NotFittedError
 
-from kernchem._validation import short
+from kernchem._validation import as_numbers, short
 from kernchem.baselines import ASECalculator, Baseline, PairPotential
 from kernchem.errors import PropertyError, SettingError
 from kernchem.structures import Structures
@@ -261,10 +261,7 @@ def _is_factory(function: Any) -> bool:
 def _checked(values: Any, structures: Structures, what: str, cure: str) -> _Array:
     """Return finite numbers, array (n, n_columns), or raise an error that names a structure."""
     try:
-        found = np.asarray(values)
-        if found.dtype.kind not in "biufO":
-            raise TypeError("it holds no real numbers")
-        columns = found.astype(np.float64)
+        columns = as_numbers(values)
     except (TypeError, ValueError) as error:
         raise PropertyError(f"baseline {what} cannot be used: {error}") from None
     if columns.ndim == 1:
@@ -277,9 +274,9 @@ def _checked(values: Any, structures: Structures, what: str, cure: str) -> _Arra
     bad = np.flatnonzero(~np.isfinite(columns).all(axis=1))
     if len(bad):
         k = int(bad[0])
-        odd = columns[k][~np.isfinite(columns[k])][0]
+        found = columns[k][~np.isfinite(columns[k])][0]
         raise PropertyError(
-            f"structure {k} ({structures[k].formula}): baseline {what} is {odd}; {cure} "
+            f"structure {k} ({structures[k].formula}): baseline {what} is {found}; {cure} "
             f"({len(bad)} structures)"
         )
     return columns

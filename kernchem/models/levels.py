@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernchem._validation import check_labels
+from kernchem._validation import as_numbers, check_labels
 from kernchem.errors import CompositionError, LabelError, UnknownElementError
 from kernchem.models.composition import CompositionSpace
 from kernchem.structures import Structures
@@ -203,9 +203,7 @@ def check_level_labels(y: Any, n_samples: int, names: Any = str) -> _Array:
         return check_labels(y, n_samples).reshape(n_samples, -1)
     try:
         found = np.ma.filled(y.astype(np.float64), np.nan) if np.ma.isMaskedArray(y) else y
-        if np.asarray(found).dtype.kind == "c":
-            raise TypeError("they are complex")
-        labels = np.array(found, dtype=np.float64)
+        labels = np.array(as_numbers(found))
     except (TypeError, ValueError) as error:
         raise LabelError(f"Unknown label type: labels must be numbers ({error})") from None
     bad = np.argwhere(np.isinf(labels))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernchem._validation import short
+from kernchem._validation import as_numbers, short
 from kernchem.errors import SettingError
 
 __all__ = ["check_coverage", "check_matrix", "check_predictions", "check_std", "check_vector"]
@@ -103,10 +103,7 @@ def check_coverage(coverage: Any, name: str = "coverage") -> float:
 
 def _real(values: Any, name: str) -> _Array:
     try:
-        array = np.asarray(values)
-        if array.dtype.kind not in "biufO" or np.ma.is_masked(values):
-            raise TypeError("neither texts nor dates, complex or masked numbers")
-        return array.astype(np.float64, copy=False)
+        return as_numbers(values)
     except (TypeError, ValueError):
         raise SettingError(
             f"{name} must be an array of real numbers; got {short(values)}"

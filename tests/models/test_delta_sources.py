@@ -273,7 +273,7 @@ def test_a_baseline_without_uncertainty_adds_none(small, krr):
 
 @pytest.mark.parametrize("values", [["1.5"] * 40, np.ones(40) * 1j])
 def test_numbers_that_are_none_are_refused(small, krr, values):
-    with pytest.raises(PropertyError, match="no real numbers"):
+    with pytest.raises(PropertyError, match=r"they are (texts|complex)"):
         DeltaLearner(krr).fit(small[:40], small[GFN2][:40], baseline=values)
 
 
