@@ -143,6 +143,8 @@ class GPR(ProcessModel):
     (True, True)
     """
 
+    _keeps_folds = True
+
     def __init__(
         self,
         kernel: Kernel | str | None = None,

@@ -106,6 +106,8 @@ class KernelModel(RegressorMixin, BaseEstimator):
     condition_: float
     jitter_: float
     trials_: list[Trial]
+    #: Whether the folds of groups are needed after ``fit``.
+    _keeps_folds = False
     #: Fold of each sample, -1 for none, where ``fit`` was given groups.
     _group_folds: _Rows | None = None
 
@@ -242,7 +244,8 @@ class KernelModel(RegressorMixin, BaseEstimator):
             samples = samples[np.ix_(kept, kept)] if self._precomputed else samples[kept]
         targets = labels.reshape(len(labels), -1)
         fold = fold_numbers(cv, groups, targets)
-        self._group_folds = None if groups is None else fold
+        if groups is not None and self._keeps_folds:
+            self._group_folds = fold
         errors = LabelErrors.of(noise, noise_groups, len(labels)).take(kept)
         training = self._training_set(samples, targets[kept], weights[kept], errors)
         folds = training.folds(None if fold is None else fold[kept])
