@@ -100,7 +100,7 @@ def models():
     yield MultiFidelityGPR("laplacian", **FIXED).fit(POINTS, levels), POINTS[:4]
     yield MultiFidelityGPR("laplacian", method="joint", **FIXED).fit(POINTS, levels), POINTS[:4]
     levels = MultiFidelityGPR("laplacian", method="multitask", descriptor=BagOfBonds(), **FIXED)
-    yield levels.fit(FRAMES, np.where([[0, 1]] * 2 + [[0, 0]] * 3, np.nan, TWO)), FRAMES
+    yield levels.fit(FRAMES, np.where([[0, 1]] + [[0, 0]] * 4, np.nan, TWO)), FRAMES
 
 
 def saved_parts(model, folder):
