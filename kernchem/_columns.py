@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,16 @@ import numpy.typing as npt
 
 from kernchem.errors import PropertyError
 
-__all__ = ["TAKEN_NAMES", "atom_column", "check_names", "objects", "value_column"]
+__all__ = [
+    "TAKEN_NAMES",
+    "as_column",
+    "atom_column",
+    "check_names",
+    "frozen",
+    "objects",
+    "rectangular",
+    "value_column",
+]
 
 #: Arrays of :class:`ase.Atoms` that a property per atom would overwrite.
 TAKEN_NAMES = frozenset({"numbers", "positions"})
@@ -70,3 +80,34 @@ def objects(values: list[Any]) -> npt.NDArray[np.object_]:
     for k, value in enumerate(values):
         column[k] = value
     return column
+
+
+def rectangular(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    """Return a property as an array; raise if its rows have different lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise PropertyError(
+            f"property {name!r} is no rectangular array ({error}); pass rows of different lengths "
+            "as an array of objects"
+        ) from None
+
+
+def as_column(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    """Return a copy of a property, down to the arrays and lists that it holds as objects."""
+    column = np.array(rectangular(values, name))
+    if column.dtype == object:
+        column = objects([_owned(value) for value in column.flat]).reshape(column.shape)
+    return column if column.ndim else column[None]
+
+
+def _owned(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return frozen(value.copy())
+    return deepcopy(value) if isinstance(value, list | dict | set) else value
+
+
+def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the array, read-only from now on."""
+    array.flags.writeable = False
+    return array

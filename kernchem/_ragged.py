@@ -14,7 +14,7 @@ from kernchem._columns import objects
 from kernchem.elements import MAX_ATOMIC_NUMBER
 from kernchem.errors import StructureError, UnknownElementError
 
-__all__ = ["Ragged", "frozen"]
+__all__ = ["Ragged"]
 
 _Item = TypeVar("_Item")
 
@@ -151,9 +151,3 @@ class Ragged(Sequence[_Item]):
         """Return the structure that owns a row, and the atom's number within it."""
         k = int(np.searchsorted(self.offsets, atom, side="right")) - 1
         return k, int(atom - self.offsets[k])
-
-
-def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the array, read-only from now on."""
-    array.flags.writeable = False
-    return array

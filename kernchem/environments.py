@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kernchem._ragged import Ragged, frozen
+from kernchem._columns import frozen
+from kernchem._ragged import Ragged
 from kernchem._validation import real_numbers, short, whole_numbers
 from kernchem.elements import formula
 from kernchem.errors import StructureError

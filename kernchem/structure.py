@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from kernchem._columns import TAKEN_NAMES, check_names
-from kernchem._validation import short
+from kernchem._columns import TAKEN_NAMES, check_names, rectangular
+from kernchem._validation import real_numbers, short, truth_values, whole_numbers
 from kernchem.elements import formula
-from kernchem.errors import StructureError
+from kernchem.errors import PropertyError, StructureError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["Structure", "structure_from_ase"]
+__all__ = ["Structure", "check_arrays", "structure_from_ase"]
 
 
 class Structure:
@@ -201,3 +201,32 @@ def _are_same(atoms: Atoms, calc: Any) -> bool:
     return same and bool(
         (atoms.cell.array == known.cell.array).all() and (atoms.pbc == known.pbc).all()
     )
+
+
+def check_arrays(item: Structure, k: int) -> None:
+    """Raise if the arrays of one structure do not fit each other."""
+    numbers = whole_numbers(item.numbers, f"structure {k}: numbers")
+    positions = real_numbers(item.positions, f"structure {k}: positions")
+    n_atoms = numbers.size
+    if numbers.ndim != 1 or positions.shape != (n_atoms, 3):
+        raise StructureError(
+            f"structure {k}: positions have the shape {positions.shape} and numbers "
+            f"{numbers.shape}, expected (n_atoms, 3) and (n_atoms,)"
+        )
+    cell = None if item.cell is None else real_numbers(item.cell, f"structure {k}: cell")
+    pbc = None if item.pbc is None else truth_values(item.pbc, f"structure {k}: pbc")
+    if cell is not None and cell.shape != (3, 3):
+        raise StructureError(f"structure {k}: cell has the shape {cell.shape}, expected (3, 3)")
+    if pbc is not None and pbc.shape != (3,):
+        raise StructureError(f"structure {k}: pbc has the shape {pbc.shape}, expected (3,)")
+    if cell is None and pbc is not None and pbc.any():
+        raise StructureError(
+            f"structure {k}: pbc was given without a cell; pass the cell of shape (3, 3) too"
+        )
+    for name, values in item.atom_properties.items():
+        shape = rectangular(values, name).shape
+        if shape[:1] != (n_atoms,):
+            raise PropertyError(
+                f"structure {k}: property {name!r} has the shape {shape} for {n_atoms} "
+                "atoms; give one row per atom"
+            )

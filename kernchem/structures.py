@@ -9,19 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from collections.abc import Set as AbstractSet
-from copy import deepcopy
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from kernchem._columns import atom_column, check_names, objects, value_column
-from kernchem._ragged import Ragged, frozen
+from kernchem._columns import (
+    as_column,
+    atom_column,
+    check_names,
+    frozen,
+    objects,
+    rectangular,
+    value_column,
+)
+from kernchem._ragged import Ragged
 from kernchem._validation import real_numbers, short, truth_values, whole_numbers
 from kernchem.errors import PropertyError, StructureError
 from kernchem.neighbors import find_contact, find_flat_cell
-from kernchem.structure import Structure, structure_from_ase
+from kernchem.structure import Structure, check_arrays, structure_from_ase
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -126,8 +133,8 @@ class Structures(Ragged[Structure]):
         self.multiplicity = (
             None if multiplicity is None else frozen(whole_numbers(multiplicity, "multiplicity"))
         )
-        per_structure = {k: frozen(_as_column(v, k)) for k, v in (properties or {}).items()}
-        per_atom = {k: frozen(_as_column(v, k)) for k, v in (atom_properties or {}).items()}
+        per_structure = {k: frozen(as_column(v, k)) for k, v in (properties or {}).items()}
+        per_atom = {k: frozen(as_column(v, k)) for k, v in (atom_properties or {}).items()}
         check_names(per_atom)
         self.per_atom = frozenset(per_atom)
         self.properties: Mapping[str, npt.NDArray[Any]] = MappingProxyType(per_structure | per_atom)
@@ -233,7 +240,7 @@ class Structures(Ragged[Structure]):
                 )
             kept = []
             for k, (block, mask) in enumerate(zip(blocks, masks, strict=True)):
-                rows = _rectangular(block, name)
+                rows = rectangular(block, name)
                 if rows.ndim == 0 or len(rows) != len(mask):
                     raise StructureError(
                         f"structure {k}: {name!r} has shape {rows.shape} but the structure has "
@@ -291,7 +298,7 @@ class Structures(Ragged[Structure]):
         """
         n = len(items)
         for k, item in enumerate(items):
-            _check_item(item, k)
+            check_arrays(item, k)
         cells = pbc = None
         if any(item.cell is not None for item in items):
             empty, nowhere = np.zeros((3, 3)), np.zeros(3, dtype=bool)
@@ -316,7 +323,7 @@ class Structures(Ragged[Structure]):
                     "rename one"
                 )
             blocks = [
-                _rectangular(item.atom_properties[name], name)
+                rectangular(item.atom_properties[name], name)
                 if name in item.atom_properties
                 else None
                 for item in items
@@ -530,35 +537,6 @@ def _item_from(item: Any, k: int) -> Structure:
     raise StructureError(f"item {k} is {short(item)}, not a structure; {_CURE}")
 
 
-def _check_item(item: Structure, k: int) -> None:
-    """Raise if the arrays of one structure do not fit each other."""
-    numbers = whole_numbers(item.numbers, f"structure {k}: numbers")
-    positions = real_numbers(item.positions, f"structure {k}: positions")
-    n_atoms = numbers.size
-    if numbers.ndim != 1 or positions.shape != (n_atoms, 3):
-        raise StructureError(
-            f"structure {k}: positions have the shape {positions.shape} and numbers "
-            f"{numbers.shape}, expected (n_atoms, 3) and (n_atoms,)"
-        )
-    cell = None if item.cell is None else real_numbers(item.cell, f"structure {k}: cell")
-    pbc = None if item.pbc is None else truth_values(item.pbc, f"structure {k}: pbc")
-    if cell is not None and cell.shape != (3, 3):
-        raise StructureError(f"structure {k}: cell has the shape {cell.shape}, expected (3, 3)")
-    if pbc is not None and pbc.shape != (3,):
-        raise StructureError(f"structure {k}: pbc has the shape {pbc.shape}, expected (3,)")
-    if cell is None and pbc is not None and pbc.any():
-        raise StructureError(
-            f"structure {k}: pbc was given without a cell; pass the cell of shape (3, 3) too"
-        )
-    for name, values in item.atom_properties.items():
-        shape = _rectangular(values, name).shape
-        if shape[:1] != (n_atoms,):
-            raise PropertyError(
-                f"structure {k}: property {name!r} has the shape {shape} for {n_atoms} "
-                "atoms; give one row per atom"
-            )
-
-
 def _each(X: Any) -> Iterable[Any]:
     """Return samples one by one; a single structure is the only one of its kind."""
     if isinstance(X, np.ndarray) and X.ndim == 0:
@@ -573,7 +551,7 @@ def _each(X: Any) -> Iterable[Any]:
 def _rebuild(fields: dict[str, Any]) -> Structures:
     # An array of objects forgets which of them were read-only.
     for name, values in fields["properties"].items():
-        fields["properties"][name] = _as_column(values, name) if values.dtype == object else values
+        fields["properties"][name] = as_column(values, name) if values.dtype == object else values
     return Structures._unchecked(**fields)
 
 
@@ -583,27 +561,3 @@ def _rows_of_numbers(numbers: Any, n: int) -> list[npt.NDArray[np.int64]]:
     if len(numbers) and np.asarray(numbers[0], dtype=object).ndim == 0:
         return [whole_numbers(numbers, "numbers")] * n
     return [whole_numbers(row, f"structure {k}: numbers") for k, row in enumerate(numbers)]
-
-
-def _rectangular(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise PropertyError(
-            f"property {name!r} is no rectangular array ({error}); pass rows of different lengths "
-            "as an array of objects"
-        ) from None
-
-
-def _as_column(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
-    """Return a copy of a property, down to the arrays and lists that it holds as objects."""
-    column = np.array(_rectangular(values, name))
-    if column.dtype == object:
-        column = objects([_owned(value) for value in column.flat]).reshape(column.shape)
-    return column if column.ndim else column[None]
-
-
-def _owned(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return frozen(value.copy())
-    return deepcopy(value) if isinstance(value, list | dict | set) else value
