@@ -325,6 +325,12 @@ def test_conformal_intervals(small):
     mean, std = model.predict(test, return_std=True)
     assert_allclose(upper - mean, bound * std, rtol=1e-9)
     assert_allclose(mean - lower, bound * std, rtol=1e-9)
+    # Errors that were seen hold those of a baseline that is a model.
+    low = clone(process).fit(train, small[GFN2][:30])
+    model = DeltaLearner(process, low).fit(train, y[:30]).calibrate(known, y[30:50])
+    lower, upper = model.predict_interval(test, coverage=0.8, method="conformal")
+    inner = model.model_.predict_interval(test, coverage=0.8, method="conformal")
+    assert_allclose(upper - lower, inner[1] - inner[0], rtol=1e-9)
     with pytest.raises(LabelError, match="shape"):
         model.calibrate(known, np.ones((20, 2)))
     with pytest.raises(SettingError, match="keeps no errors"):

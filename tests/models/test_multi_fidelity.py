@@ -454,5 +454,14 @@ def test_a_search_on_some_labels_knows_every_level(rng, monkeypatch):
     y[lowest, 0] = wave[lowest]
     y[rest, 1] = 1.5 * wave[rest]
     y[rest[::5], 2] = 3.0 * wave[rest[::5]]
+    seen, some = [], levels_search._some
+
+    def watched(data):
+        seen.append([len(level.rows) for level in some(data).levels])
+        return some(data)
+
+    monkeypatch.setattr(levels_search, "_some", watched)
     model = MultiFidelityGPR(Gaussian(1.5), method="joint", optimizer=None, alpha=1e-6)
     assert_allclose(model.fit(X, y).rho_, [1.5, 2.0], rtol=0.02)
+    assert min(seen[0]) >= 5
+    assert sum(seen[0]) <= 60
