@@ -105,7 +105,10 @@ def interrupt():
         ),
     ],
 )
-def test_no_panel_begins_after_an_error_or_an_interrupt(n_jobs, end, error):
+def test_no_panel_begins_after_an_error_or_an_interrupt(n_jobs, end, error, request):
+    # A process in the background of a shell ignores interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     begun = []
 
     def fill(start, stop):
