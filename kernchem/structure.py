@@ -204,7 +204,22 @@ def _are_same(atoms: Atoms, calc: Any) -> bool:
 
 
 def check_arrays(item: Structure, k: int) -> None:
-    """Raise if the arrays of one structure do not fit each other."""
+    """Raise if the arrays of one structure do not fit each other.
+
+    Parameters
+    ----------
+    item : Structure
+        What a user made.
+    k : int
+        Number of the structure in the messages of errors.
+
+    Raises
+    ------
+    StructureError
+        If numbers, positions, cell and pbc do not fit each other.
+    PropertyError
+        If a property per atom has not one row per atom.
+    """
     numbers = whole_numbers(item.numbers, f"structure {k}: numbers")
     positions = real_numbers(item.positions, f"structure {k}: positions")
     n_atoms = numbers.size
