@@ -259,6 +259,16 @@ def test_text_survives_the_writer_of_ase(tmp_path):
     assert set(data["energy"]) == {-2.0}
 
 
+@pytest.mark.parametrize("text", ["N,N'-dimethylurea", "[Na+].[Cl-]", "F/C=C\\F", '"a \'b"'])
+def test_a_text_takes_nothing_from_its_neighbours(tmp_path, text):
+    path = tmp_path / "a.xyz"
+    path.write_text(f"1\nname={text} gap=1.5 note=x\nH 0 0 0\n")
+    found = read(path)
+    assert found["gap"].tolist() == [1.5]
+    assert found["note"].tolist() == ["x"]
+    assert found["name"].tolist() == [text.strip('"')]
+
+
 @pytest.mark.parametrize(
     ("comment", "key", "text"),
     [
