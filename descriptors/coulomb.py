@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import check_random_state
 
 from kernchem._threads import run_panels
-from kernchem._validation import is_not_negative, is_whole
+from kernchem._validation import generator_of, is_not_negative, is_whole
 from kernchem.descriptors import coulomb_jit
 from kernchem.descriptors.base import Descriptor
 from kernchem.elements import MAX_ATOMIC_NUMBER, formula
@@ -144,7 +143,7 @@ class CoulombMatrix(Descriptor):
         # An earlier fit with another permutation may have left one.
         self.__dict__.pop("noise_seed_", None)
         if self.permutation == "random":
-            self.noise_seed_ = _seed(self.random_state)
+            self.noise_seed_ = int(generator_of(self.random_state).randint(2**31 - 1))
         self._set_size(int(structures.sizes.max()) if self.size is None else int(self.size))
         self._require_fit(structures)
 
@@ -218,18 +217,6 @@ class CoulombMatrix(Descriptor):
         wider = copy.copy(self)
         wider._set_size(needed)
         return wider, columns
-
-
-def _seed(random_state: Any) -> int:
-    """Return a seed that a user's seed or generator gives."""
-    try:
-        generator = check_random_state(random_state)
-    except ValueError:
-        raise SettingError(
-            f"random_state={random_state!r} is no seed; give a whole number from 0 to 2^32 - 1, a "
-            "numpy.random.RandomState, or None for another seed in each fit"
-        ) from None
-    return int(generator.randint(2**31 - 1))
 
 
 def _fill_spectra(

@@ -15,6 +15,7 @@ __all__ = [
     "check_baselines",
     "check_labels",
     "check_weights",
+    "generator_of",
     "is_not_negative",
     "is_positive",
     "is_whole",
@@ -168,6 +169,21 @@ def renumbered(message: str, numbers: Any) -> str:
         return f"structure {numbers[k]}" if k < len(numbers) else match[0]
 
     return re.sub(r"\bstructure (\d+)", number, message, count=1)
+
+
+def generator_of(random_state: Any) -> np.random.RandomState:
+    """Return the source of randomness that a ``random_state`` names."""
+    # Commands that compute nothing start without scikit-learn.
+    from sklearn.utils import check_random_state
+
+    try:
+        generator: np.random.RandomState = check_random_state(random_state)
+    except (TypeError, ValueError):
+        raise SettingError(
+            f"random_state={short(random_state)}; use a whole number from 0 to {2**32 - 1}, a "
+            "numpy.random.RandomState, or None"
+        ) from None
+    return generator
 
 
 def short(value: Any) -> str:

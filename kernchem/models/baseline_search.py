@@ -9,11 +9,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from kernchem._threads import blas_for
-from kernchem._validation import check_labels, is_whole
+from kernchem._validation import check_labels, generator_of, is_whole
 from kernchem.baselines import PairPotential
 from kernchem.errors import SettingError
 from kernchem.models.baseline_objective import BaselineTrial, LeaveOneOutObjective
@@ -150,7 +149,7 @@ def choose_parameters(
             fit_slopes=slope == "fit",
             criterion=criterion,
         )
-        return _search(objective, n_starts, check_random_state(random_state))
+        return _search(objective, n_starts, generator_of(random_state))
 
 
 def _search(

@@ -8,11 +8,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from sklearn.gaussian_process.kernels import Kernel
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from kernchem._threads import blas_for
-from kernchem._validation import as_numbers, is_whole, short
+from kernchem._validation import as_numbers, generator_of, is_whole, short
 from kernchem.errors import SettingError
 from kernchem.models.gp_search import Noise, log_likelihood, noise_variances
 from kernchem.models.intervals import IntervalModel
@@ -272,7 +271,7 @@ class GPR(IntervalModel):
         """
         if not is_whole(n_samples, 1):
             raise SettingError(f"n_samples={n_samples!r}; use a whole number from 1 on")
-        rng = check_random_state(random_state)
+        rng = generator_of(random_state)
         X = self._samples(X)
         features, known, basis = found = self._queries(X)
         posterior, training = self._posterior, self._training

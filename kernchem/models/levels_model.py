@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import r2_score
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from kernchem._threads import blas_for
-from kernchem._validation import check_labels, check_weights, is_positive, is_whole
+from kernchem._validation import check_labels, check_weights, generator_of, is_positive, is_whole
 from kernchem.elements import formula
 from kernchem.errors import KernchemWarning, LabelError, SettingError
 from kernchem.models.gp_search import Settings
@@ -193,7 +193,7 @@ class LevelsModel(KernelModel):
             amplitude=None,
             folds=None,
             n_restarts=self.n_restarts,
-            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            seed=int(generator_of(self.random_state).randint(2**31 - 1)),
         )
         start, trials = chosen_steps(data, self._initial_kernel, settings, slopes, self.amplitude)
         self.trials_ = trials

@@ -9,11 +9,10 @@ from typing import Any, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from kernchem._threads import blas_for
-from kernchem._validation import check_labels, is_whole, sample_numbers
+from kernchem._validation import check_labels, generator_of, is_whole, sample_numbers
 from kernchem.errors import CompositionError, LabelError, SettingError
 from kernchem.models.composition import CompositionSpace
 from kernchem.models.error_likeness import ErrorLikeness
@@ -294,7 +293,7 @@ class ProcessModel(KernelModel):
             amplitude=None if isinstance(self.amplitude, str) else float(self.amplitude),
             folds=folds,
             n_restarts=self.n_restarts,
-            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            seed=int(generator_of(self.random_state).randint(2**31 - 1)),
         )
         kernel, self._noise_levels, self.trials_ = choose(training, kernel, settings)
         self.kernel_ = settled(kernel, training.features)

@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_array
 
-from kernchem._validation import is_positive, is_whole
+from kernchem._validation import generator_of, is_positive, is_whole
 from kernchem.errors import KernchemWarning, SettingError
 from kernchem.models import GPR
 from kernchem.sampling.adversarial_landscape import Landscape, require_smooth
-from kernchem.sampling.inputs import generator_of
 from kernchem.structures import Structures, as_structures
 
 __all__ = ["AdversarialSampler"]

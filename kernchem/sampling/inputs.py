@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
-from sklearn.utils import check_random_state
 
 from kernchem._validation import short
 from kernchem.errors import SettingError
@@ -23,7 +22,7 @@ from kernchem.models.training_set import full_rank
 from kernchem.sampling.covariance import RowKernel
 from kernchem.structures import Structures, as_structures
 
-__all__ = ["Gathered", "fitted_model", "gather", "generator_of", "is_index"]
+__all__ = ["Gathered", "fitted_model", "gather", "is_index"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -60,18 +59,6 @@ def is_index(value: Any) -> bool:
     if not isinstance(value, list | tuple | range):
         return False
     return all(isinstance(one, int | np.integer) and not isinstance(one, bool) for one in value)
-
-
-def generator_of(random_state: Any) -> np.random.RandomState:
-    """Return the source of randomness that a ``random_state`` names."""
-    try:
-        generator: np.random.RandomState = check_random_state(random_state)
-    except (TypeError, ValueError):
-        raise SettingError(
-            f"random_state={short(random_state)}; use a whole number from 0 to {2**32 - 1}, a "
-            "numpy.random.RandomState, or None"
-        ) from None
-    return generator
 
 
 def fitted_model(kernel: Any) -> KernelModel | None:

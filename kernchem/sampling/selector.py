@@ -9,9 +9,9 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from kernchem._validation import check_weights, is_positive, is_whole, short
+from kernchem._validation import check_weights, generator_of, is_positive, is_whole, short
 from kernchem.errors import SettingError
-from kernchem.sampling.inputs import fitted_model, gather, generator_of, is_index, reduced
+from kernchem.sampling.inputs import fitted_model, gather, is_index, reduced
 from kernchem.sampling.strategies import STRATEGIES
 from kernchem.sampling.strategy import Problem, Strategy
 

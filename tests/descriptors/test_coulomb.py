@@ -162,8 +162,8 @@ def test_names():
         ({"sigma": False}, "sigma=False"),
         ({"sigma": np.array([1.0, 2.0])}, "sigma=array"),
         ({"permutation": ["sorted"]}, "permutation=.'sorted'"),
-        ({"permutation": "random", "random_state": "x"}, "random_state='x' is no seed"),
-        ({"permutation": "random", "random_state": -1}, "random_state=-1 is no seed"),
+        ({"permutation": "random", "random_state": "x"}, "random_state=str 'x'; use"),
+        ({"permutation": "random", "random_state": -1}, "random_state=int -1; use"),
     ],
 )
 def test_wrong_settings_are_named(molecules, setting, said):

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import GroupKFold
 
-from kernchem import GPR, KRR
+from kernchem import GPR, KRR, MultiFidelityGPR
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import BagOfBonds
 from kernchem.errors import LabelError, SettingError, SingularKernelError
@@ -124,3 +124,13 @@ def test_no_structures_have_no_intervals(process, method):
     model = copy.deepcopy(process).calibrate(MOLECULES[30:], ENERGIES[30:])
     lower, upper = model.predict_interval(MOLECULES[:0], method=method)
     assert lower.shape == upper.shape == (0,)
+
+
+@pytest.mark.parametrize("seed", [-1, "x", 1.5])
+def test_seeds_that_are_none(seed):
+    with pytest.raises(SettingError, match=r"random_state=.*whole number"):
+        GPR(random_state=seed).fit(SAMPLES, LABELS)
+    with pytest.raises(SettingError, match=r"random_state=.*whole number"):
+        GPR(**FIXED).fit(SAMPLES, LABELS).sample_y(SAMPLES, random_state=seed)
+    with pytest.raises(SettingError, match=r"random_state=.*whole number"):
+        MultiFidelityGPR(random_state=seed).fit(SAMPLES, LABELS)
