@@ -68,6 +68,21 @@ def test_append_a_few(problem, rng, inverted):
     assert_allclose(other.kernel_matrix(np.diag(K)), K, rtol=1e-14)
 
 
+@pytest.mark.parametrize("columns", [1, 4, 9])
+@pytest.mark.parametrize("transpose", [False, True])
+def test_products_in_panels(problem, rng, monkeypatch, columns, transpose):
+    """Few columns beside a large inverse, in panels of which the last is short."""
+    for name, value in (("_TALL", 23), ("_THIN", 9), ("_PANEL", 5)):
+        monkeypatch.setattr(f"kernchem.solvers.cholesky.{name}", value)
+    K, noise, _ = problem
+    factor = CholeskyFactor(K.copy(), noise)
+    factor.invert()
+    lower = np.linalg.cholesky(K + np.diag(noise))
+    B = rng.normal(size=(23, columns))
+    expected = np.linalg.solve(lower.T if transpose else lower, B)
+    assert_allclose(factor.half_solve(B, transpose=transpose), expected, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("rows", [[0], [22], [5, 6, 11], [22, 0, 3], list(range(1, 23))])
 def test_forget(problem, rng, rows):
     K, noise, _ = problem
