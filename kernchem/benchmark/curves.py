@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kernchem._files import write_atomically
+from kernchem.benchmark.figure import draw, write_figure
 from kernchem.benchmark.protocol import ERROR_BARS, METRICS, Record
 from kernchem.benchmark.run_folder import to_json
 
@@ -145,12 +146,11 @@ class LearningCurves:
         target : path or matplotlib axes
             File to write, in the format of its suffix, or axes to draw on.
         """
-        from kernchem.benchmark.figure import draw, write_figure
-
+        summary, settings = self.summary(), self.run.get("settings", {})
         if isinstance(target, str | os.PathLike):
-            write_atomically(Path(target), lambda path: write_figure(self, path))
+            write_atomically(Path(target), lambda path: write_figure(summary, settings, path))
         else:
-            draw(self, target)
+            draw(summary, settings, target)
 
     def _write_csv(self, path: Path) -> None:
         """Write one line per fit, each with what identifies the run."""

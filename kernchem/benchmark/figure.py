@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from kernchem.units import ENERGY_UNITS, energy_factor
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from kernchem.benchmark.curves import LearningCurves
+    from kernchem.benchmark.protocol import Record
 
 __all__ = ["draw", "write_figure"]
 
@@ -25,7 +25,7 @@ _STYLES: dict[str, Literal["-", "--"]] = {"direct": "-", "delta": "--"}
 _MODE_NAMES = {"direct": "direct", "delta": "$\\Delta$ to the baseline"}
 
 
-def write_figure(curves: LearningCurves, path: Path) -> None:
+def write_figure(summary: list[Record], settings: dict[str, Any], path: Path) -> None:
     """Write the figure in the format of the path's suffix, without a display."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,16 +33,26 @@ def write_figure(curves: LearningCurves, path: Path) -> None:
 
     figure = Figure(figsize=(7.6, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
-    draw(curves, figure.add_subplot())
+    draw(summary, settings, figure.add_subplot())
     # Without date and random names, equal results are equal files.
     with rc_context({"svg.hashsalt": "kernchem"}):
         date = {"Date": None} if path.suffix == ".svg" else None
         figure.savefig(path, dpi=160, metadata=date)
 
 
-def draw(curves: LearningCurves, ax: Axes) -> None:
-    """Draw the curves on axes: a colour per descriptor, dashes for Delta, a marker per kernel."""
-    rows = [row for row in curves.summary() if row["mae"] is not None]
+def draw(summary: list[Record], settings: dict[str, Any], ax: Axes) -> None:
+    """Draw the curves on axes: a colour per descriptor, dashes for Delta, a marker per kernel.
+
+    Parameters
+    ----------
+    summary : list of dict
+        Means over repeats, of :meth:`kernchem.benchmark.LearningCurves.summary`.
+    settings : dict
+        Those of the run, for title and unit; may be empty.
+    ax : matplotlib axes
+        To draw on.
+    """
+    rows = [row for row in summary if row["mae"] is not None]
     descriptors = list(dict.fromkeys(row["descriptor"] for row in rows))
     colours = {COMPOSITION: _REFERENCE_COLOUR}
     for k, name in enumerate(name for name in descriptors if name != COMPOSITION):
@@ -68,12 +78,12 @@ def draw(curves: LearningCurves, ax: Axes) -> None:
             capsize=2.5,
             elinewidth=1.0,
         )
-    _label_axes(curves, ax)
-    _add_accuracy_line(curves, ax)
+    _label_axes(sorted({row["n_train"] for row in summary}), settings, ax)
+    _add_accuracy_line(settings.get("unit"), ax)
     _add_legend(ax, colours, descriptors, kernels, [row["mode"] for row in rows])
 
 
-def _label_axes(curves: LearningCurves, ax: Axes) -> None:
+def _label_axes(sizes: list[int], settings: dict[str, Any], ax: Axes) -> None:
     from matplotlib.ticker import (
         FixedLocator,
         FuncFormatter,
@@ -82,17 +92,16 @@ def _label_axes(curves: LearningCurves, ax: Axes) -> None:
         NullLocator,
     )
 
-    settings = curves.run.get("settings", {})
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(curves.sizes))
+    ax.xaxis.set_major_locator(FixedLocator(sizes))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("training molecules")
-    unit = f" / {curves.unit}" if curves.unit else ""
+    unit = f" / {settings['unit']}" if settings.get("unit") else ""
     ax.set_ylabel(f"mean absolute error{unit}")
     if settings:
         ax.set_title(
@@ -106,14 +115,15 @@ def _label_axes(curves: LearningCurves, ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _add_accuracy_line(curves: LearningCurves, ax: Axes) -> None:
+def _add_accuracy_line(unit: str | None, ax: Axes) -> None:
     """Mark chemical accuracy, 1 kcal/mol, where the unit is one of energy."""
-    if curves.unit not in ENERGY_UNITS:
+    if unit not in ENERGY_UNITS:
         return
-    ax.axhline(energy_factor("kcal/mol", curves.unit), color="black", linewidth=0.8, linestyle=":")
+    accuracy = energy_factor("kcal/mol", unit)
+    ax.axhline(accuracy, color="black", linewidth=0.8, linestyle=":")
     ax.annotate(
         "1 kcal/mol",
-        (1.0, energy_factor("kcal/mol", curves.unit)),
+        (1.0, accuracy),
         xycoords=ax.get_yaxis_transform(),
         xytext=(-2, 3),
         textcoords="offset points",

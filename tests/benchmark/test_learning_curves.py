@@ -38,10 +38,10 @@ FILES = {
 def drawn(monkeypatch):
     """A text for each figure, as drawing takes longer than all fits; undone where one is seen."""
 
-    def write_text(curves, path):
-        path.write_text(f"{len(curves.records)} records")
+    def write_text(summary, settings, path):
+        path.write_text(f"{len(summary)} rows")
 
-    monkeypatch.setattr("kernchem.benchmark.figure.write_figure", write_text)
+    monkeypatch.setattr("kernchem.benchmark.curves.write_figure", write_text)
 
 
 @pytest.fixture(scope="module")
