@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from kernchem.model_files.arrays import Input, Output
 from kernchem.models.composition import CompositionSpace
 from kernchem.models.joint import JointFeatures, JointKernel
 from kernchem.models.training_set import TrainingSet
+from kernchem.solvers import Repeats
 
 __all__ = ["features_from", "probe_kernel", "put_features", "training_from", "width_of"]
 
+_Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
 
 #: Columns of features that are kept without their zeros, of which a file need not hold one number:
@@ -132,16 +135,12 @@ def width_of(features: Any) -> int:
 
 
 def training_from(
-    source: Input,
-    space: CompositionSpace | None,
-    n_samples: int,
-    n_targets: int,
-    n_parts: int | None,
+    source: Input, space: CompositionSpace | None, labels: _Array, n_parts: int | None
 ) -> tuple[TrainingSet, _Rows]:
     """Return the training set, and which of the caller's samples it was made of."""
-    targets = source.floats("targets", None, n_targets)
+    targets = source.floats("targets", None, labels.shape[1])
     n = len(targets)
-    kept = source.rows("kept", None, n_samples)
+    kept = source.rows("kept", None, len(labels))
     member = source.rows("member", len(kept), n)
     first = source.rows("first", n, len(kept))
     if (np.diff(kept) <= 0).any() or (member[first] != np.arange(n)).any():
@@ -153,7 +152,17 @@ def training_from(
     if space is not None:
         basis = source.floats("basis", n, space.vectors.shape[1])
     features = features_from(source, n, n_parts)
-    return TrainingSet(features, targets, weights, basis, first, member), kept
+    training = TrainingSet(features, targets, weights, basis, first, member)
+    if len(kept) == n:
+        return training, kept
+    # Files of older versions do not hold them.
+    own = weights[member] / np.bincount(member)[member]
+    if source.has("label_weights"):
+        own = source.floats("label_weights", len(kept))
+        if (own <= 0).any():
+            raise ModelFileError("a weight of a label is not above zero")
+    repeats = Repeats.of(labels[kept], own, member)
+    return replace(training, label_weights=own, repeats=repeats), kept
 
 
 def probe_kernel(kernel: Kernel, features: Any) -> None:

@@ -69,6 +69,8 @@ def kernel_model_to_json(model: KernelModel, output: Output) -> dict[str, Any]:
         dual=model._dual,
         loo_residuals=model.loo_residuals_.reshape(model._labels.shape),
     )
+    if training.label_weights is not None:
+        output.put(label_weights=training.label_weights)
     if training.basis is not None:
         output.put(basis=training.basis, linear_coef=model._linear_coef)
     names = getattr(model, "feature_names_in_", None)
@@ -120,7 +122,7 @@ def kernel_model_from_json(model: KernelModel, state: Any, source: Input, own: s
     n_parts = n_parts_of(descriptor)
     if (n_parts is None) != (model._terms is None):
         raise ModelFileError("only terms have several descriptors")
-    training, kept = training_from(source, model._space, n_samples, n_targets, n_parts)
+    training, kept = training_from(source, model._space, labels, n_parts)
     rank = 0 if training.basis is None else training.basis.shape[1]
     linear_coef = np.zeros((0, n_targets))
     if rank:

@@ -232,7 +232,7 @@ class _Objective:
             return np.inf, np.zeros(0)
         self.factorised = True
         solution = GeneralisedLeastSquares(factor, training.targets, training.basis)
-        score = self._score(factor, solution, noise.amplitude, slopes=slopes)
+        score = self._score(factor, solution, noise.amplitude, variances, slopes=slopes)
         if score.adjoint is None:
             return score.value, np.zeros(0)
         return score.value, self._slopes(kernel, noise, score, diagonal, kept, parts)
@@ -258,12 +258,15 @@ class _Objective:
         factor: CholeskyFactor,
         solution: GeneralisedLeastSquares,
         amplitude: float | _Array | None,
+        variances: _Array,
         *,
         slopes: bool,
     ) -> Score:
+        given: dict[str, Any] = {"noise": variances, "repeats": self.training.repeats}
+        given["slopes"] = slopes
         if self.settings.optimizer == "lml":
-            return likelihood(factor, solution, self.training.targets, amplitude, slopes=slopes)
-        return predictive(factor, solution, amplitude, self.settings.folds, slopes=slopes)
+            return likelihood(factor, solution, self.training.targets, amplitude, **given)
+        return predictive(factor, solution, amplitude, self.settings.folds, **given)
 
     def _matrix(self, kernel: Any, *, slopes: bool) -> tuple[_Array, Any]:
         """Return a fresh kernel matrix, and what is needed for its slopes, if anything."""
@@ -296,7 +299,7 @@ class _Objective:
     ) -> _Array:
         training, W = self.training, score.adjoint
         assert W is not None
-        own = np.einsum("ii->i", W).copy()
+        own = np.einsum("ii->i", W) + score.by_noise
         errors = training.errors
         groups = errors.numbers(len(own))
         relative = own * noise.alphas[groups] / training.weights
@@ -402,7 +405,8 @@ def log_likelihood(
     settings = Settings("lml", varied=True, alpha=None, amplitude=None, folds=None)
     objective = _Objective(training, kernel, settings, [])
     value, found = objective.evaluate(kernel, noise, slopes=slopes)
-    factor, n_theta = -0.5 * training.targets.size, len(kernel.theta)
+    n_labels, n_targets = training.n_labels, training.targets.shape[1]
+    factor, n_theta = -0.5 * n_labels * n_targets, len(kernel.theta)
     return factor * value, factor * found[:n_theta] if len(found) else np.zeros(n_theta)
 
 

@@ -51,8 +51,9 @@ class GPR(IntervalModel):
         Variance of the noise relative to the mean variance of f, dimensionless, > 0; "fit" chooses
         it by ``optimizer``, not so small that predictions are made of rounding.
     amplitude : {"loo", "lml"} or float, default "loo"
-        "loo" is the mean of squared leave-one-out residuals over their variances; "lml" maximises
-        the likelihood. A number, in the squared unit of the labels, is kept.
+        "loo" is the mean of squared leave-one-out residuals over their variances, of repeated
+        labels in units of their joint covariance; "lml" maximises the likelihood. A number, in the
+        squared unit of the labels, is kept.
     descriptor : descriptor or None, default None
         Turns structures into features; widened for larger molecules in ``predict``.
     composition : bool or "auto", default "auto"
@@ -112,7 +113,9 @@ class GPR(IntervalModel):
     A fit costs n^3 flops beside the search, of which each step takes 1 to 3 n^3 on at most 2000
     rows; a prediction with error bar n^2. The factor stays in memory: n^2 numbers.
 
-    Samples with identical features are merged, as in :class:`kernchem.KRR`. With known ``noise``
+    Samples with identical features are merged, as in :class:`kernchem.KRR`, and are left out
+    together; several labels of one sample that differ tell of the noise, whose density joins in
+    every score, while equal ones are one label with the sum of their weights. With known ``noise``
     of the labels the standard deviation of a prediction holds the noise of ``alpha`` only.
 
     scikit-learn's ``GaussianProcessRegressor`` is the same process with ``amplitude=1.0``,
@@ -311,7 +314,8 @@ class GPR(IntervalModel):
         -------
         mean, std : array (n_samples,) or (n_samples, n_targets)
             At fixed hyperparameters and amplitude, standard deviations as the process has them;
-            equal to explicit refits. NaN as in ``loo_residuals_``.
+            equal to explicit refits. NaN as in ``loo_residuals_``. Identical samples leave
+            together, with the first of them that is in a fold.
 
         Notes
         -----
@@ -321,10 +325,10 @@ class GPR(IntervalModel):
         with blas_for(len(self._training)):
             residuals, std = self._posterior.left_out(self._folds(cv, groups))
         mean = self._of_samples(self._training.targets - residuals)
-        return mean, self._of_samples(std)
+        return mean, self._of_labels(std)
 
     def log_marginal_likelihood(self, theta: Any = None, eval_gradient: bool = False) -> Any:
-        """Return the log marginal likelihood of the training labels.
+        """Return the log marginal likelihood of the training labels, repeated ones included.
 
         Parameters
         ----------

@@ -201,7 +201,8 @@ class KernelModel(RegressorMixin, BaseEstimator):
         Notes
         -----
         One factorisation and one inversion, 2 n^3 / 3 flops, of a model that does not keep them,
-        plus n^2 per sample of the largest fold. Identical samples count as one when folds are made.
+        plus n^2 per sample of the largest fold. Identical samples leave together, with the first of
+        them that is in a fold.
         """
         check_is_fitted(self, "dual_coef_")
         with blas_for(len(self._training)):

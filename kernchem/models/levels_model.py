@@ -158,6 +158,8 @@ class LevelsModel(KernelModel):
         nothing = np.zeros((n, 1))
         errors = LabelErrors()
         training = self._training_set(samples, nothing, np.ones(n), errors)
+        # Labels are merged level by level.
+        training = replace(training, label_weights=None, repeats=None)
         data = self._levels(training, labels, samples)
         if self.method == "recursive":
             self._require_nested(data, training, samples)

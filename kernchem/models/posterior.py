@@ -18,7 +18,7 @@ from kernchem.uncertainty import (
     jackknife_plus,
 )
 
-__all__ = ["Posterior", "Queries"]
+__all__ = ["Labels", "Posterior", "Queries"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -49,6 +49,31 @@ class Queries:
     likeness: _Array | None = None
 
 
+@dataclass(frozen=True)
+class Labels:
+    """The distinct labels of which targets are means, where some were repeated.
+
+    Attributes
+    ----------
+    values : array (n, t)
+        Labels.
+    member : array (n,)
+        Row of the target that each belongs to.
+    extra : array (n,)
+        Variance of its noise beyond that of the mean, in units of the kernel.
+    place : array (n_labels,)
+        Which of these each label of the caller is.
+    first : array (n_targets,)
+        Which of these is the first of each target: errors are learnt from one label of each.
+    """
+
+    values: _Array
+    member: _Rows
+    extra: _Array
+    place: _Rows
+    first: _Rows
+
+
 @dataclass
 class Posterior:
     """Means, variances and leave-out predictions of a fitted process.
@@ -67,6 +92,8 @@ class Posterior:
         Amplitude of each target.
     noise : float
         Variance of the noise of a new label, in units of the kernel.
+    labels : Labels or None
+        What targets are means of; None where each is a label.
     scales : list of ScaleModel
         Correction of the standard deviations of each target; empty for none.
     quantiles : list of IsotonicCalibration
@@ -79,6 +106,7 @@ class Posterior:
     basis: _Array
     amplitudes: _Array
     noise: float
+    labels: Labels | None = None
     scales: list[ScaleModel] = field(default_factory=list)
     quantiles: list[IsotonicCalibration] = field(default_factory=list)
 
@@ -86,19 +114,50 @@ class Posterior:
         self.residuals, self.variances = self.solution.loo()
         #: Rows that can be left out.
         self.known = np.isfinite(self.residuals).all(axis=1) & (self.variances > 0.0)
-        self.loo_std = np.sqrt(self.variances[:, None] * self.amplitudes)
+        #: Standard deviations of one label of each target.
+        self.loo_std = np.sqrt(self._of_one(self.variances)[:, None] * self.amplitudes)
         typical = np.mean(self.loo_std[self.known], axis=0) if self.known.any() else 1.0
         self.least_std = np.maximum(_LEAST_STD * typical, 1e-150) * np.ones(len(self.amplitudes))
+
+    def _of_one(self, variances: _Array) -> _Array:
+        """Return variances (n,) of one label of each target from those of the targets."""
+        return (
+            variances if self.labels is None else variances + self.labels.extra[self.labels.first]
+        )
+
+    def of_labels(self, std: _Array, variances: _Array) -> _Array:
+        """Return standard deviations (n_labels, t) of all labels from those of one of each target.
+
+        ``variances`` (n,) are those of targets, plain and in units of the kernel.
+        """
+        if self.labels is None:
+            return std
+        member, extra = self.labels.member, self.labels.extra
+        of_one = np.maximum(self._of_one(variances), 1e-300)
+        ratios = np.sqrt((variances[member] + extra) / of_one[member])
+        return np.asarray((std[member] * ratios[:, None])[self.labels.place])
+
+    def _residuals_of_labels(self, residuals: _Array) -> tuple[_Array, _Rows]:
+        """Return residuals of distinct labels, one row each, and the row of their target.
+
+        All labels of a target are left out together: each is compared with the same prediction.
+        """
+        if self.labels is None:
+            return residuals, np.arange(len(residuals))
+        member = self.labels.member
+        return self.labels.values - (self.targets - residuals)[member], member
 
     def learn_errors(self, likeness: _Array | None) -> None:
         """Fit scale models and quantiles to the leave-one-out residuals.
 
         ``likeness`` (n, n) is what scale models compare training samples by; none without it.
         """
-        known = self.known
+        known, errors = self.known, self.residuals
+        if self.labels is not None:
+            errors = self._residuals_of_labels(errors)[0][self.labels.first]
         self.scales, self.quantiles = [], []
         for t in range(self.targets.shape[1]):
-            residuals = self.residuals[known, t]
+            residuals = errors[known, t]
             if likeness is not None and len(residuals):
                 part = likeness if known.all() else likeness[np.ix_(known, known)]
                 logs = np.log(np.maximum(self.loo_std[known, t], self.least_std[t]))
@@ -162,7 +221,7 @@ class Posterior:
         return np.asarray(plain[:, :, None] * factors[:, None] * factors[None])
 
     def left_out(self, folds: list[_Rows] | None) -> tuple[_Array, _Array]:
-        """Return residuals (n, t) and plain standard deviations (n, t) of labels left out."""
+        """Return residuals (n, t) of targets and plain deviations (n_labels, t) of labels."""
         if folds is None:
             residuals, variances = self.solution.loo()
         else:
@@ -170,21 +229,22 @@ class Posterior:
             variances = np.full(self.factor.n, np.nan)
             for rows, block in zip(folds, blocks, strict=True):
                 variances[rows] = np.einsum("ii->i", block)
-        return residuals, np.sqrt(variances[:, None] * self.amplitudes)
+        std = np.sqrt(self._of_one(variances)[:, None] * self.amplitudes)
+        return residuals, self.of_labels(std, variances)
 
     def jackknife(self, panels: Iterator[Queries], coverage: float) -> list[tuple[_Array, _Array]]:
         """Return exact jackknife+ intervals for each target."""
-        rows = np.flatnonzero(self.known)
-        if not len(rows):
+        if not self.known.any():
             raise SettingError("no sample can be left out; use method='gaussian'")
+        errors, member = self._residuals_of_labels(self.residuals)
+        errors, rows = errors[self.known[member]], member[self.known[member]]
         ends: list[list[tuple[_Array, _Array]]] = [[] for _ in range(self.targets.shape[1])]
         for queries in panels:
             mean = self.mean(queries)
-            weights = self.solution.weights(queries.cross, queries.basis)[:, rows]
+            weights = self.solution.weights(queries.cross, queries.basis)
             for t, found in enumerate(ends):
-                residuals = self.residuals[rows, t]
-                left_out = mean[:, t, None] - weights * residuals
-                found.append(jackknife_plus(residuals, left_out, coverage))
+                left_out = mean[:, t, None] - weights * self.residuals[:, t]
+                found.append(jackknife_plus(errors[:, t], left_out[:, rows], coverage))
         return [_joined(found) for found in ends]
 
     def cv_plus(
@@ -198,7 +258,8 @@ class Posterior:
             numbers[rows] = number
         if not usable:
             raise SettingError("no fold can be left out; use other folds, or method='calibrated'")
-        inside = np.flatnonzero(numbers >= 0)
+        errors, member = self._residuals_of_labels(residuals)
+        errors, fold = errors[numbers[member] >= 0], numbers[member][numbers[member] >= 0]
         ends: list[list[tuple[_Array, _Array]]] = [[] for _ in range(self.targets.shape[1])]
         for queries in panels:
             mean = self.mean(queries)
@@ -206,7 +267,7 @@ class Posterior:
             for t, found in enumerate(ends):
                 shifts = [weights[:, rows] @ residuals[rows, t] for rows in usable]
                 by_fold = mean[:, t, None] - np.stack(shifts, axis=1)
-                found.append(cv_plus(residuals[inside, t], numbers[inside], by_fold, coverage))
+                found.append(cv_plus(errors[:, t], fold, by_fold, coverage))
         return [_joined(found) for found in ends]
 
 

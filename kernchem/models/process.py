@@ -19,10 +19,10 @@ from kernchem.models.error_likeness import ErrorLikeness
 from kernchem.models.gp_search import Noise, Settings, choose, noise_variances
 from kernchem.models.joint import JointKernel, descriptors_of
 from kernchem.models.kernel_model import KernelModel, panels, require_choice, settled
-from kernchem.models.posterior import Posterior, Queries
+from kernchem.models.posterior import Labels, Posterior, Queries
 from kernchem.models.training_set import LabelErrors, TrainingSet
 from kernchem.models.unsettled import LATE, Unsettled, late
-from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
+from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares, distinct_labels
 from kernchem.structures import as_structures
 from kernchem.uncertainty import IsotonicCalibration, ScaleModel
 
@@ -319,7 +319,7 @@ class ProcessModel(KernelModel):
         else:
             posterior.take_errors(learnt.scales, learnt.quantiles, learnt.origin)
         self._posterior = posterior
-        self.loo_std_ = self._of_samples(posterior.loo_std)
+        self.loo_std_ = self._of_labels(posterior.of_labels(posterior.loo_std, posterior.variances))
         self._keep_errors(posterior.amplitudes, posterior.scales, posterior.quantiles)
 
     def _alike(self, factor: CholeskyFactor) -> _Array:
@@ -344,8 +344,20 @@ class ProcessModel(KernelModel):
         basis = training.basis
         if basis is None:
             basis = np.zeros((len(training), 0))
-        noise = self._noise_of_new_labels()
-        return Posterior(factor, solution, training.targets, basis, amplitudes, noise)
+        noise, labels = self._noise_of_new_labels(), self._repeated_labels()
+        return Posterior(factor, solution, training.targets, basis, amplitudes, noise, labels)
+
+    def _repeated_labels(self) -> Labels | None:
+        """Return the labels that were merged into targets, if any were."""
+        training = self._training
+        if training.label_weights is None:
+            return None
+        values, weights, member, place = distinct_labels(
+            self._labels[self._kept], training.label_weights, training.member
+        )
+        noise = noise_variances(self._noise_levels, training, self._diagonal)[member]
+        extra = noise * (training.weights[member] / weights - 1.0)
+        return Labels(values, member, extra, place, place[training.first])
 
     @cached_property
     def _posterior(self) -> Posterior:
@@ -362,18 +374,26 @@ class ProcessModel(KernelModel):
 
     def _found_amplitudes(self, solution: GeneralisedLeastSquares) -> _Array:
         """Return the amplitude of each target, array (t,)."""
-        n_targets = self._training.targets.shape[1]
+        training = self._training
+        targets = training.targets
         if self._noise_levels.amplitude is not None:
-            return np.full(n_targets, self._noise_levels.amplitude)
+            return np.full(targets.shape[1], self._noise_levels.amplitude)
+        noise = noise_variances(self._noise_levels, training, self._diagonal) + self.jitter_
         if self.amplitude == "lml":
-            targets = self._training.targets
-            free = max(len(targets) - len(solution.coef), 1)
-            found = np.einsum("it,it->t", targets, solution.dual) / free
+            free = max(training.n_labels - len(solution.coef), 1)
+            found = np.einsum("it,it->t", targets, solution.dual)
+            if training.repeats is not None:
+                found += training.repeats.quadratic(noise)
+            found /= free
         else:
             residuals, variances = solution.loo()
             scores = residuals**2 / variances[:, None]
             known = np.isfinite(scores).all(axis=1)
-            found = scores[known].mean(axis=0) if known.any() else np.zeros(n_targets)
+            found, number = scores[known].sum(axis=0), int(known.sum())
+            if training.repeats is not None:
+                found += training.repeats.quadratic(noise)
+                number += int(training.repeats.more.sum())
+            found /= max(number, 1)
         # Labels that are all explained leave an amplitude of zero; error bars are above it.
         return np.asarray(np.maximum(found, np.finfo(float).tiny))
 
@@ -441,6 +461,10 @@ class ProcessModel(KernelModel):
 
     def _of_samples(self, values: _Array) -> _Array:
         """Return values of the distinct samples (n, t) for all samples, in the labels' shape."""
+        return self._of_labels(values[self._training.member])
+
+    def _of_labels(self, values: _Array) -> _Array:
+        """Return values of the samples that have a weight, for all samples."""
         out = np.full_like(self._labels, np.nan)
-        out[self._kept] = values[self._training.member]
+        out[self._kept] = values
         return self._like_labels(out)

@@ -14,6 +14,7 @@ from kernchem._room import Room
 from kernchem._validation import as_numbers, short
 from kernchem.errors import LabelError, SettingError
 from kernchem.models.joint import stacked
+from kernchem.solvers import Repeats
 
 __all__ = ["LabelErrors", "TrainingSet", "fold_numbers", "full_rank"]
 
@@ -159,6 +160,10 @@ class TrainingSet:
         Distinct sample that each of the caller's samples belongs to.
     errors : LabelErrors
         What is known of the errors of the targets.
+    label_weights : array (n_samples,) or None
+        Weight of the label of each of the caller's samples, where some of these were merged.
+    repeats : Repeats or None
+        What those labels tell beside their means.
     room : Room
         Where rows of features that are appended go.
     """
@@ -170,6 +175,8 @@ class TrainingSet:
     first: _Rows
     member: _Rows
     errors: LabelErrors = LabelErrors()
+    label_weights: _Array | None = None
+    repeats: Repeats | None = None
     room: Room = field(default_factory=Room, repr=False, compare=False)
 
     @classmethod
@@ -212,6 +219,8 @@ class TrainingSet:
             first=chosen,
             member=member,
             errors=errors.merged(member, chosen, weights),
+            label_weights=None if unique else weights,
+            repeats=None if unique else Repeats.of(labels, weights, member),
         )
 
     @classmethod
@@ -230,6 +239,11 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def n_labels(self) -> int:
+        """Number of labels of each target."""
+        return len(self) + (0 if self.repeats is None else int(self.repeats.more.sum()))
+
     def take(self, rows: _Rows, *, square: bool) -> TrainingSet:
         """Return some of the distinct samples; ``square`` features are a kernel matrix."""
         basis = None if self.basis is None else full_rank(self.basis[rows])
@@ -243,13 +257,14 @@ class TrainingSet:
             self.first[rows],
             own,
             self.errors.take(rows),
+            repeats=None if self.repeats is None else self.repeats.take(rows),
         )
 
     def appended(
         self, known: Any, features: Any, targets: _Array, basis: _Array, errors: LabelErrors
     ) -> TrainingSet:
         """Return this set, its features replaced by ``known``, and further samples of weight 1."""
-        n_new = len(targets)
+        n_new, weights = len(targets), self.label_weights
         plain = isinstance(known, np.ndarray)
         return TrainingSet(
             self.room.joined(known, features) if plain else stacked([known, features]),
@@ -259,6 +274,8 @@ class TrainingSet:
             np.concatenate([self.first, len(self.member) + np.arange(n_new)]),
             np.concatenate([self.member, len(self) + np.arange(n_new)]),
             errors,
+            None if weights is None else np.concatenate([weights, np.ones(n_new)]),
+            None if self.repeats is None else self.repeats.appended(n_new),
             self.room,
         )
 
@@ -276,6 +293,8 @@ class TrainingSet:
             moved[self.first[left]],
             place[self.member[kept]],
             self.errors.take(left),
+            None if self.label_weights is None else self.label_weights[kept],
+            None if self.repeats is None else self.repeats.take(left),
         )
 
     def sample(

@@ -3,13 +3,16 @@
 from kernchem.solvers.cholesky import CholeskyFactor
 from kernchem.solvers.gls import GeneralisedLeastSquares
 from kernchem.solvers.path import RegularisationPath
+from kernchem.solvers.repeats import Repeats, distinct_labels
 from kernchem.solvers.scores import Score, likelihood, predictive
 
 __all__ = [
     "CholeskyFactor",
     "GeneralisedLeastSquares",
     "RegularisationPath",
+    "Repeats",
     "Score",
+    "distinct_labels",
     "likelihood",
     "predictive",
 ]

@@ -11,7 +11,7 @@ minus twice a log density per label.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from scipy.linalg import blas
 
 from kernchem.solvers.cholesky import CholeskyFactor
 from kernchem.solvers.gls import GeneralisedLeastSquares
+from kernchem.solvers.repeats import Repeats
 
 __all__ = ["Score", "likelihood", "predictive"]
 
@@ -30,11 +31,16 @@ _LOG_2PI = float(np.log(2.0 * np.pi))
 
 @dataclass(frozen=True)
 class Score:
-    """Score, its adjoint W (n, n) or None, and its slope along log(amplitude) at fixed K'."""
+    """Score, its adjoint W (n, n) or None, and its slope along log(amplitude) at fixed K'.
+
+    The slopes along the variances of the noise are the diagonal of W and, where labels were
+    repeated, ``by_noise`` (n,): their scatter tells of the noise alone.
+    """
 
     value: float
     adjoint: _Array | None
     amplitude_slope: float = 0.0
+    by_noise: _Array | float = 0.0
 
 
 def likelihood(
@@ -44,6 +50,8 @@ def likelihood(
     amplitude: float | _Array | None = None,
     *,
     slopes: bool = True,
+    noise: _Array | None = None,
+    repeats: Repeats | None = None,
 ) -> Score:
     r"""Return minus two times the restricted log marginal likelihood per label.
 
@@ -52,7 +60,8 @@ def likelihood(
             + (n - p) \log 2 \pi s^2 \right)
 
     with the amplitude :math:`s^2` on which K' is scaled, averaged over targets. Without a linear
-    part it is the log marginal likelihood itself.
+    part it is the log marginal likelihood itself. Where targets are means of several labels, the
+    scatter of these joins in.
 
     Parameters
     ----------
@@ -66,6 +75,10 @@ def likelihood(
         Amplitude; by default the best one of each target, y'a / (n - p).
     slopes : bool, default True
         Whether to return the adjoint.
+    noise : array (n,), optional
+        Variances on the diagonal of K'; with ``repeats`` only.
+    repeats : Repeats, optional
+        What labels tell beside the targets, their means.
 
     Returns
     -------
@@ -84,21 +97,31 @@ def likelihood(
     n, p = factor.n, len(solution.coef)
     quadratic = np.einsum("it,it->t", targets, solution.dual)
     volume = factor.logdet() + solution.logdet()
-    best = quadratic / max(n - p, 1)
+    n_labels = n
+    if repeats is not None and noise is not None:
+        quadratic = quadratic + repeats.quadratic(noise)
+        volume += repeats.volume(noise)
+        n_labels += int(repeats.more.sum())
+    free = n_labels - p
+    best = quadratic / max(free, 1)
     scales = best if amplitude is None else np.broadcast_to(amplitude, best.shape)
     varying = scales > 0.0
     if not varying.any() or n <= p:
         return Score(np.inf, None)
     quadratic, scales = quadratic[varying], scales[varying]
-    value = (np.mean(quadratic / scales + (n - p) * (np.log(scales) + _LOG_2PI)) + volume) / n
-    along = float((n - p) - np.mean(quadratic / scales)) / n
+    value = np.mean(quadratic / scales + free * (np.log(scales) + _LOG_2PI)) + volume
+    value /= n_labels
+    along = float(free - np.mean(quadratic / scales)) / n_labels
     if not slopes:
         return Score(float(value), None, along)
     Q = _projected(factor, solution)
     scaled = solution.dual[:, varying] / np.sqrt(scales * len(scales))
     Q -= scaled @ scaled.T
-    Q /= n
-    return Score(float(value), Q, along)
+    Q /= n_labels
+    if repeats is None or noise is None:
+        return Score(float(value), Q, along)
+    by_noise = replace(repeats, spread=repeats.spread[:, varying]).slopes(noise, scales)
+    return Score(float(value), Q, along, by_noise / n_labels)
 
 
 def predictive(
@@ -108,13 +131,16 @@ def predictive(
     folds: list[_Rows] | None = None,
     *,
     slopes: bool = True,
+    noise: _Array | None = None,
+    repeats: Repeats | None = None,
 ) -> Score:
     r"""Return minus two times the log density of labels that were left out, per label.
 
     .. math:: J = \frac{2 \sqrt{2}}{s}\, \overline{|e| / \sqrt{v}} + \overline{\log v} + \log 2 s^2
 
     with the residuals e of labels that were left out and their variances v: the density of Laplace,
-    which a few labels far off do not rule as they do that of Gauss.
+    which a few labels far off do not rule as they do that of Gauss. Where targets are means of
+    several labels, which are left out together, the scatter of these joins in.
 
     Parameters
     ----------
@@ -128,6 +154,10 @@ def predictive(
         Rows that are left out together; one at a time by default.
     slopes : bool, default True
         Whether to return the adjoint.
+    noise : array (n,), optional
+        Variances on the diagonal of K'; with ``repeats`` only.
+    repeats : Repeats, optional
+        What labels tell beside the targets, their means.
 
     Returns
     -------
@@ -159,32 +189,42 @@ def predictive(
         return Score(np.inf, None)
     e, v = residuals[known], variances[known, None]
     roots = np.sqrt(v)
-    means = np.mean(np.abs(e) / roots, axis=0)
-    best = 2.0 * means**2
+    linear = 2.0 * np.sqrt(2.0) * np.sum(np.abs(e) / roots, axis=0)
+    quadratic, volume, n_labels = np.zeros_like(linear), count * np.log(2.0), count
+    volume += float(np.sum(np.log(v)))
+    if repeats is not None and noise is not None:
+        more = int(repeats.more.sum())
+        quadratic, n_labels = repeats.quadratic(noise), count + more
+        volume += repeats.volume(noise) + more * _LOG_2PI
+    # Where linear / s + quadratic / s^2 + n_labels log s^2 is least.
+    root = np.sqrt(linear**2 + 16.0 * n_labels * quadratic)
+    best = ((linear + root) / (4.0 * n_labels)) ** 2
     amplitudes = best if amplitude is None else np.broadcast_to(amplitude, best.shape)
     varying = amplitudes > 0.0
     if not varying.any():
         return Score(np.inf, None)
-    e, means, amplitudes = e[:, varying], means[varying], amplitudes[varying]
-    factors = 2.0 * np.sqrt(2.0 / amplitudes)
-    value = np.mean(factors * means + np.log(2.0 * amplitudes)) + np.mean(np.log(v))
-    along = float(1.0 - np.mean(factors * means) / 2.0)
+    e, amplitudes = e[:, varying], amplitudes[varying]
+    linear, quadratic = linear[varying] / np.sqrt(amplitudes), quadratic[varying] / amplitudes
+    value = np.mean(linear + quadratic) + n_labels * np.mean(np.log(amplitudes)) + volume
+    value /= n_labels
+    along = float(1.0 - np.mean(linear / 2.0 + quadratic) / n_labels)
     if not slopes:
         return Score(float(value), None, along)
     # Derivatives of J with respect to residuals and variances, zero where nothing is known.
     n_targets = e.shape[1]
     by_residual, by_variance = np.zeros_like(dual), np.zeros(factor.n)
-    slopes_of_known = factors * np.sign(e) / roots / (count * n_targets)
+    factors = 2.0 * np.sqrt(2.0 / amplitudes)
+    slopes_of_known = factors * np.sign(e) / roots / (n_labels * n_targets)
     by_residual[np.ix_(known, varying)] = slopes_of_known
     weights = 1.0 - 0.5 * np.mean(factors * np.abs(e) / roots, axis=1)
-    by_variance[known] = weights / v[:, 0] / count
-    return Score(
-        float(value),
-        _left_out_adjoint(
-            factor, solution, residuals, variances, by_residual, by_variance, folds, blocks
-        ),
-        along,
+    by_variance[known] = weights / v[:, 0] / n_labels
+    adjoint = _left_out_adjoint(
+        factor, solution, residuals, variances, by_residual, by_variance, folds, blocks
     )
+    if repeats is None or noise is None:
+        return Score(float(value), adjoint, along)
+    by_noise = replace(repeats, spread=repeats.spread[:, varying]).slopes(noise, amplitudes)
+    return Score(float(value), adjoint, along, by_noise / n_labels)
 
 
 def _left_out_adjoint(
