@@ -108,7 +108,7 @@ class ActiveLearner(BaseEstimator):
     their labels into ``answers.xyz`` (extended XYZ with ``pool_index`` and ``target``) or
     ``answers.csv`` (these two columns; ``failed`` may hold a reason) in the folder, any name that
     begins with ``answers`` will do, and call ``run`` again. An answer that was changed in its file
-    takes the place of the old one, with a warning.
+    takes the place of the old one, with a warning; a reason in ``failed`` takes a label back.
 
     The folder also gets ``history.csv``, ``history.png`` and ``labelled.xyz``.
 

@@ -7,7 +7,7 @@ from ase.io import write
 from campaign_oracle import TARGET, answer, campaign, model, pool
 
 from kernchem.errors import FileFormatError, KernchemWarning
-from kernchem.sampling import BatchSelector
+from kernchem.sampling import BatchSelector, Budget, StopRule, TargetError
 
 
 def test_the_user_is_asked(tmp_path):
@@ -77,3 +77,90 @@ def test_a_failure_can_be_mended_by_an_answer(tmp_path):
     assert learner.waiting_.tolist() == second.tolist()
     # What was paid for is the same.
     assert learner.history_[-1]["cost"] == 6.0
+
+
+def asked_campaign(folder, data, **settings):
+    """Return a campaign that asks the user, who has answered all but for one wrong number."""
+    learner = campaign(folder, **settings)
+    learner.oracle = None
+    first = learner.run(data).waiting_
+    values = np.where(np.arange(len(data)) == first[0], 7.0, data[TARGET])
+    while len(learner.waiting_):
+        rows = np.concatenate([learner.selected_, learner.waiting_])
+        answer(folder / "answers.csv", rows, values[rows])
+        learner.run(data)
+    return learner, first[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be left out")
+@pytest.mark.parametrize(
+    ("n", "stop"), [(30, 12), (18, None), (30, TargetError(1e9) | Budget(labels=18)), (30, 10)]
+)
+def test_answers_can_be_corrected_after_the_end(tmp_path, n, stop):
+    data = pool(n)
+    learner, wrong = asked_campaign(tmp_path, data, stop=stop)
+    assert learner.labels_[wrong] == 7.0
+    rows = learner.selected_
+    answer(tmp_path / "answers.csv", rows, data[TARGET][rows])
+    with pytest.warns(KernchemWarning, match=rf"structure {wrong} .* was 7\.0 and is now"):
+        learner.run(data)
+    assert not len(learner.waiting_)
+    np.testing.assert_array_equal(learner.labels_[rows], data[TARGET][rows])
+    expected = model().fit(data[rows], data[TARGET][rows])
+    np.testing.assert_allclose(learner.model_.predict(data), expected.predict(data), rtol=1e-9)
+    known = learner.history_[-1]["loo_mae"]
+    assert known == pytest.approx(np.nanmean(np.abs(expected.loo_residuals_)), rel=1e-6)
+    again = learner.model_.predict(data)
+    np.testing.assert_allclose(learner.run(data).model_.predict(data), again, rtol=1e-12)
+
+
+class Hopeless(StopRule):
+    """Stops when errors are large."""
+
+    def reason(self, history):
+        large = history and (history[-1]["loo_mae"] or 0.0) > 90.0
+        return "hopeless" if large else None
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be left out")
+def test_rules_judge_the_corrected_model(tmp_path):
+    data = pool(30)
+    learner, wrong = asked_campaign(tmp_path, data, stop=Hopeless())
+    assert learner.stopped_ == "hopeless"
+    rows = learner.selected_
+    answer(tmp_path / "answers.csv", rows, data[TARGET][rows])
+    with pytest.warns(KernchemWarning, match="is now"):
+        learner.run(data)
+    assert "waiting for" in learner.stopped_
+    # What is asked for is what the corrected model would pick.
+    fitted = model().fit(data[rows], data[TARGET][rows])
+    expected = BatchSelector(kernel=fitted).fit(data, rows).select(6)
+    assert learner.waiting_.tolist() == expected.tolist()
+    waiting = learner.waiting_
+    assert learner.run(data).waiting_.tolist() == waiting.tolist()
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be left out")
+@pytest.mark.parametrize("value", ["", "-100.0"])
+@pytest.mark.parametrize("stop", [12, 18])
+def test_a_label_can_be_taken_back(tmp_path, value, stop):
+    data, table = pool(30), tmp_path / "answers.csv"
+    learner, wrong = asked_campaign(tmp_path, data, stop=12)
+    learner.set_params(stop=stop)
+    rows = learner.selected_[learner.selected_ != wrong]
+    answer(table, rows, data[TARGET][rows])
+    table.write_text(f"{table.read_text()}\n{wrong},{value},wrong state")
+    with pytest.warns(KernchemWarning, match=rf"structure {wrong} .*was 7\.0 and is now wrong st"):
+        learner.run(data)
+    assert learner.failed_ == {wrong: "wrong state"}
+    assert np.isnan(learner.labels_[wrong])
+    assert learner.selected_.tolist() == rows.tolist()
+    assert len(learner.waiting_) == min(stop - 11, 6)
+    expected = model().fit(data[rows], data[TARGET][rows]).predict(data)
+    np.testing.assert_allclose(learner.model_.predict(data), expected, rtol=1e-9)
+    # What was paid for is the same, and so is what the next call finds.
+    assert learner.history_[-1]["cost"] == 12.0
+    assert learner.history_[-1]["labels"] == 11
+    learner.run(data)
+    assert learner.failed_ == {wrong: "wrong state"}
+    np.testing.assert_allclose(learner.model_.predict(data), expected, rtol=1e-9)

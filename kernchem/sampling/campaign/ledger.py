@@ -71,7 +71,7 @@ class Ledger:
         self._add({"kind": "round", **state})
 
     def answer(self, index: int, answer: Answer) -> None:
-        """Keep a label, or why there is none; a second label takes the place of what was there."""
+        """Keep a label, or why there is none; it takes the place of what was there."""
         if answer.reason:
             self._add({"kind": "failure", "index": index, "reason": answer.reason})
         else:
@@ -88,10 +88,14 @@ class Ledger:
         index = int(record["index"])
         if not self.is_known(index):
             self.spent += float(self.costs[index])
+        labelled = math.isfinite(self.labels[index])
         if record["kind"] == "failure":
             self.failed[index] = str(record["reason"])
+            self.labels[index] = math.nan
+            if labelled:
+                self.order.remove(index)
             return
         self.failed.pop(index, None)
-        if not math.isfinite(self.labels[index]):
+        if not labelled:
             self.order.append(index)
         self.labels[index] = record["label"]

@@ -116,6 +116,8 @@ class Campaign:
         with status_line(shown=self.learner.progress) as self.show:
             try:
                 self._replay()
+                if oracle is None and (self.ledger.rounds or self._begin()):
+                    self._take_answers()
                 while not self.stopped:
                     if not self.ledger.pending and not self._begin():
                         break
@@ -245,24 +247,30 @@ class Campaign:
         n_labels, spent = len(self.ledger.order) + len(asked) - 1, float(prices[:-1].sum())
         return self.rule.exhausted(n_labels, self.ledger.spent + spent, float(prices[-1]))
 
-    def _ask_user(self) -> None:
-        """Take what the user has answered; write down what is still to be labelled."""
-        name = self.learner.target
-        corrected = False
+    def _take_answers(self) -> None:
+        """Keep what the user has answered; what was changed takes the place of what was there."""
+        ledger = self.ledger
         paths = [path for pattern in _ANSWERS for path in sorted(self.folder.glob(pattern))]
-        for index, answer in sorted(read_all_answers(paths, name, self.pool).items()):
-            if not self.ledger.is_known(index):
-                self.ledger.answer(index, answer)
-            elif not answer.reason and answer.label != self.ledger.labels[index]:
-                was = self.ledger.failed.get(index) or self.ledger.labels[index]
+        answers = read_all_answers(paths, self.learner.target, self.pool)
+        for index, answer in sorted(answers.items()):
+            now = answer.reason or answer.label
+            was = ledger.failed.get(index) or ledger.labels[index]
+            if ledger.is_known(index) and was != now:
                 self._corrected.append(
                     f"the answer for structure {index} ({self.pool[index].formula}) was {was} and "
-                    f"is now {answer.label}"
+                    f"is now {now}"
                 )
-                self.ledger.answer(index, answer)
-                corrected = True
-        if corrected:
+            if was != now:
+                ledger.answer(index, answer)
+        if self._corrected:
             self._replay()
+            # A rule that ends the campaign may have judged a model of what was wrong.
+            if self.rule.reason(self.history):
+                self._begin()
+
+    def _ask_user(self) -> None:
+        """Write down what is still to be labelled."""
+        name = self.learner.target
         path = self.folder / _QUESTIONS
         for index in self.ledger.pending:
             reason = self._exhausted([*self.waiting, index])
