@@ -352,3 +352,24 @@ def test_errors(tmp_path):
         campaign(tmp_path).run(data, costs=np.ones(80))
     with pytest.raises(ResumeError, match="the structures of the pool"):
         campaign(tmp_path).run(data[:70])
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be left out")
+@pytest.mark.parametrize("given", [True, False])
+def test_a_campaign_that_ends_before_its_first_model_has_one(tmp_path, given):
+    data = pool(40)
+    known = np.where(np.arange(40) < 15, data[TARGET], np.nan)
+    # Labels that were there before, or ten of twenty questions that are paid for.
+    rule = Budget(labels=15) if given else Budget(cost=20)
+    failing = () if given else tuple(range(0, 40, 2))
+    learner = campaign(tmp_path, failing, batch_size=20, stop=rule, selector="random")
+    found = learner.run(data, known if given else None)
+    rows = found.selected_
+    assert 5 < len(rows) <= 15
+    expected = model().fit(data[rows], data[TARGET][rows])
+    np.testing.assert_allclose(
+        found.model_.predict(data[rows]), expected.predict(data[rows]), rtol=1e-9
+    )
+    assert found.history_[-1]["refit"] == "chosen"
+    more = campaign(tmp_path, failing, batch_size=20, stop=None, selector="random")
+    assert more.run(data, known if given else None).model_ is not None

@@ -294,11 +294,10 @@ class Campaign:
             self._enough = LEAST
         n_labels = len(self.ledger.order)
         last = self.ledger.rounds[-1] if self.ledger.rounds else {"labels": -1, "failed": 0}
-        refit: Any = last.get("refit")
-        if n_labels == last["labels"] and len(self.ledger.failed) == last["failed"]:
+        refit = self._learn(n_labels)
+        learnt = refit not in {None, "unchanged"}
+        if n_labels == last["labels"] and len(self.ledger.failed) == last["failed"] and not learnt:
             return
-        if n_labels > last["labels"]:
-            refit = self._learn(n_labels)
         self._tell(self._state(refit) | {"gain": None, "picks": [], "seconds": None})
 
     def _tell(self, row: dict[str, Any]) -> None:
