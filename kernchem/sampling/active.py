@@ -92,7 +92,8 @@ class ActiveLearner(BaseEstimator):
     Raises
     ------
     ResumeError
-        If the folder holds another campaign, or a process is at work in it.
+        If the folder holds another campaign, or files that the campaign would replace, or a process
+        is at work in it.
     OracleError
         If many labels fail one after the other.
     SettingError
@@ -107,8 +108,9 @@ class ActiveLearner(BaseEstimator):
     Without an oracle, ``run`` writes the picks of a round to ``questions.xyz`` and returns. Put
     their labels into ``answers.xyz`` (extended XYZ with ``pool_index`` and ``target``) or
     ``answers.csv`` (these two columns; ``failed`` may hold a reason) in the folder, any name that
-    begins with ``answers`` will do, and call ``run`` again. An answer that was changed in its file
-    takes the place of the old one, with a warning; a reason in ``failed`` takes a label back.
+    begins with ``answers`` will do, or into ``questions.xyz`` itself, and call ``run`` again. An
+    answer that was changed in its file takes the place of the old one, with a warning; a reason in
+    ``failed`` takes a label back.
 
     The folder also gets ``history.csv``, ``history.png`` and ``labelled.xyz``.
 

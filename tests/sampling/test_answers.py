@@ -6,7 +6,7 @@ from ase.io import read as ase_read
 from ase.io import write
 from campaign_oracle import TARGET, answer, campaign, model, pool
 
-from kernchem.errors import FileFormatError, KernchemWarning
+from kernchem.errors import FileFormatError, KernchemWarning, PropertyError, ResumeError
 from kernchem.sampling import BatchSelector, Budget, StopRule, TargetError
 
 
@@ -125,7 +125,7 @@ class Hopeless(StopRule):
 @pytest.mark.filterwarnings("ignore:.*cannot be left out")
 def test_rules_judge_the_corrected_model(tmp_path):
     data = pool(30)
-    learner, wrong = asked_campaign(tmp_path, data, stop=Hopeless())
+    learner, _ = asked_campaign(tmp_path, data, stop=Hopeless())
     assert learner.stopped_ == "hopeless"
     rows = learner.selected_
     answer(tmp_path / "answers.csv", rows, data[TARGET][rows])
@@ -164,3 +164,35 @@ def test_a_label_can_be_taken_back(tmp_path, value, stop):
     learner.run(data)
     assert learner.failed_ == {wrong: "wrong state"}
     np.testing.assert_allclose(learner.model_.predict(data), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["labelled.xyz", "history.csv", "questions.xyz", "history.png"])
+def test_files_of_others_are_not_replaced(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ResumeError, match=rf"{name} and no campaign.*name another folder"):
+        campaign(tmp_path, stop=12).run(pool(20))
+    assert (tmp_path / name).read_text() == "mine"
+    assert not (tmp_path / "asked.log").exists()
+    assert not (tmp_path / "journal.jsonl").exists()
+
+
+def test_labels_in_the_questions_are_answers(tmp_path):
+    data, path = pool(20), tmp_path / "questions.xyz"
+    learner = campaign(tmp_path, stop=12)
+    learner.oracle = None
+    first = learner.run(data).waiting_
+    assert learner.run(data).waiting_.tolist() == first.tolist()
+    asked = ase_read(path, ":")
+    for atoms in asked[1:]:
+        atoms.info["energy"] = data[TARGET][atoms.info["pool_index"]]
+    write(path, asked, format="extxyz")
+    learner.run(data)
+    assert learner.waiting_.tolist() == first[:1].tolist()
+    np.testing.assert_allclose(learner.labels_[first[1:]], data[TARGET][first[1:]])
+    # What cannot be read is not replaced.
+    asked[0].info["energy"] = "much"
+    write(path, asked[:1], format="extxyz")
+    told = path.read_text()
+    with pytest.raises(PropertyError, match="one number per structure"):
+        learner.run(data)
+    assert path.read_text() == told

@@ -57,6 +57,11 @@ class Ledger:
             self._learn(record)
 
     @property
+    def is_begun(self) -> bool:
+        """Whether anything is on the disk."""
+        return bool(self._journal.records)
+
+    @property
     def pending(self) -> list[int]:
         """Picks of the last round that have neither label nor failure."""
         picks = self.rounds[-1]["picks"] if self.rounds else []

@@ -16,10 +16,21 @@ from sklearn.base import clone
 
 from kernchem._validation import is_whole
 from kernchem._warnings import collected_warnings
-from kernchem.errors import CompositionError, KernchemWarning, OracleError, SettingError
+from kernchem.errors import (
+    CompositionError,
+    KernchemWarning,
+    OracleError,
+    ResumeError,
+    SettingError,
+)
 from kernchem.sampling.campaign.following import Follower, bounds_of_mae, kernel_part
 from kernchem.sampling.campaign.ledger import Ledger
-from kernchem.sampling.campaign.oracles import Oracle, read_all_answers, write_questions
+from kernchem.sampling.campaign.oracles import (
+    Oracle,
+    holds_answers,
+    read_all_answers,
+    write_questions,
+)
 from kernchem.sampling.campaign.reports import (
     status_line,
     write_history,
@@ -86,6 +97,11 @@ class Campaign:
         Why it ended.
     waiting : list of int
         What the user was asked for.
+
+    Raises
+    ------
+    ResumeError
+        If the folder holds files that no campaign has written.
     """
 
     def __init__(
@@ -110,6 +126,7 @@ class Campaign:
         self._failures = 0
         self._told: list[str] = []
         self._corrected: list[str] = []
+        self._require_own_files()
 
     def run(self, oracle: Oracle | None) -> None:
         """Go on until there is a reason to stop."""
@@ -126,9 +143,20 @@ class Campaign:
                         self._ask_user() if oracle is None else self._ask(oracle)
                 self._close()
             finally:
-                self._write()
+                # What is not begun owns no files in its folder.
+                if self.ledger.is_begun:
+                    self._write()
         for text in self._corrected + self._told:
             warnings.warn(text, KernchemWarning, stacklevel=3)
+
+    def _require_own_files(self) -> None:
+        """Raise if files would be replaced that no campaign has written."""
+        found = [name for name in FILES if (self.folder / name).exists()]
+        if found and not self.ledger.is_begun:
+            raise ResumeError(
+                f"{self.folder} holds {', '.join(found)} and no campaign, which would write files "
+                "of these names; move what is there elsewhere, or name another folder"
+            )
 
     def _replay(self) -> None:
         """Fit the model of the last round; it depends on nothing before the last choice."""
@@ -251,6 +279,9 @@ class Campaign:
         """Keep what the user has answered; what was changed takes the place of what was there."""
         ledger = self.ledger
         paths = [path for pattern in _ANSWERS for path in sorted(self.folder.glob(pattern))]
+        questions = self.folder / _QUESTIONS
+        if holds_answers(questions, self.learner.target):
+            paths.append(questions)
         answers = read_all_answers(paths, self.learner.target, self.pool)
         for index, answer in sorted(answers.items()):
             now = answer.reason or answer.label

@@ -24,6 +24,7 @@ __all__ = [
     "TAKEN",
     "Answer",
     "Oracle",
+    "holds_answers",
     "make_oracle",
     "read_all_answers",
     "read_answers",
@@ -156,6 +157,13 @@ def read_answers(path: Path, name: str, pool: Structures) -> dict[int, Answer]:
         if reason or math.isfinite(label):
             answers[index] = Answer(math.nan, reason[:_LONGEST]) if reason else Answer(label)
     return answers
+
+
+def holds_answers(path: Path, name: str) -> bool:
+    """Whether structures that were written as questions tell labels, or why there are none."""
+    from kernchem.io import read
+
+    return path.exists() and not {name, _FAILED}.isdisjoint(read(path).properties)
 
 
 def read_all_answers(paths: Iterable[Path], name: str, pool: Structures) -> dict[int, Answer]:
