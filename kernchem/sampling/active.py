@@ -64,7 +64,8 @@ class ActiveLearner(BaseEstimator):
         When to end; a number is a budget of labels, one of several rules suffices, None labels the
         whole pool. May differ from call to call.
     max_failures : int, default 10
-        Failures in a row after which the oracle is taken to be broken.
+        Failures in a row after which the oracle is taken to be broken. They count for nothing: the
+        next call asks for these labels again.
     progress : bool, default False
         Show a line with what happens if standard error is a terminal.
 

@@ -42,8 +42,6 @@ class Ledger:
         NaN where there is none.
     failed : dict of int to str
         Rows without label, and why.
-    spent : float
-        Cost of all questions.
     """
 
     def __init__(self, journal: Journal, known: _Array, costs: _Array) -> None:
@@ -52,7 +50,7 @@ class Ledger:
         self.labels = known.copy()
         self.order: list[int] = np.flatnonzero(np.isfinite(known)).tolist()
         self.failed: dict[int, str] = {}
-        self.spent = 0.0
+        self._asked: set[int] = set()
         for record in journal.records:
             self._learn(record)
 
@@ -60,6 +58,11 @@ class Ledger:
     def is_begun(self) -> bool:
         """Whether anything is on the disk."""
         return bool(self._journal.records)
+
+    @property
+    def spent(self) -> float:
+        """Cost of all questions, the same in whatever order they were asked."""
+        return math.fsum(self.costs[list(self._asked)])
 
     @property
     def pending(self) -> list[int]:
@@ -82,6 +85,10 @@ class Ledger:
         else:
             self._add({"kind": "label", "index": index, "label": answer.label})
 
+    def take_back(self, indices: list[int]) -> None:
+        """Forget failures behind each other, and the rounds that began between them."""
+        self._add({"kind": "taken back", "indices": indices})
+
     def _add(self, record: dict[str, Any]) -> None:
         self._journal.append(record)
         self._learn(record)
@@ -90,9 +97,16 @@ class Ledger:
         if record["kind"] == "round":
             self.rounds.append({key: value for key, value in record.items() if key != "kind"})
             return
+        if record["kind"] == "taken back":
+            self._asked.difference_update(record["indices"])
+            for index in record["indices"]:
+                del self.failed[index]
+            while record["indices"][0] not in self.rounds[-1]["picks"]:
+                self.rounds.pop()
+            return
         index = int(record["index"])
         if not self.is_known(index):
-            self.spent += float(self.costs[index])
+            self._asked.add(index)
         labelled = math.isfinite(self.labels[index])
         if record["kind"] == "failure":
             self.failed[index] = str(record["reason"])

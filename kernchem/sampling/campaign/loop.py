@@ -123,7 +123,7 @@ class Campaign:
         self.show: Callable[[str], object] = str
         #: Labels from which on there is a model.
         self._enough = max(learner.initial or learner.batch_size, LEAST)
-        self._failures = 0
+        self._failures: list[int] = []
         self._told: list[str] = []
         self._corrected: list[str] = []
         self._require_own_files()
@@ -261,12 +261,14 @@ class Campaign:
             )
             answer = oracle(self.pool[index : index + 1])
             self.ledger.answer(index, answer)
-            self._failures = self._failures + 1 if answer.reason else 0
-            if self._failures >= self.learner.max_failures:
+            self._failures = [*self._failures, index] if answer.reason else []
+            if len(self._failures) >= self.learner.max_failures:
+                self.ledger.take_back(self._failures)
+                self.history = [dict(row) for row in self.ledger.rounds]
                 raise OracleError(
-                    f"{self._failures} labels in a row failed, the last of structure {index} "
+                    f"{len(self._failures)} labels in a row failed, the last of structure {index} "
                     f"({self.pool[index].formula}): {answer.reason}; mend the oracle, or raise "
-                    "max_failures; what is labelled is kept"
+                    "max_failures; what is labelled is kept, and these are asked for again"
                 )
 
     def _exhausted(self, asked: list[int]) -> str | None:
