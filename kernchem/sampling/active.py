@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 
 from kernchem._validation import is_whole, real_numbers, short
 from kernchem.errors import SettingError
 from kernchem.sampling.campaign.folder import Journal
-from kernchem.sampling.campaign.following import describe, kernel_part, require_baselines
+from kernchem.sampling.campaign.following import (
+    describe,
+    hyperparameters_of,
+    kernel_part,
+    values_of_baselines,
+)
 from kernchem.sampling.campaign.ledger import Ledger
 from kernchem.sampling.campaign.loop import LEAST, Campaign
 from kernchem.sampling.campaign.oracles import TAKEN, make_oracle
 from kernchem.sampling.campaign.reports import draw_history
 from kernchem.sampling.campaign.stop import stop_rule
+from kernchem.sampling.inputs import is_index
 from kernchem.sampling.selector import BatchSelector
 from kernchem.structures import Structures, as_structures
 
@@ -201,7 +207,7 @@ class ActiveLearner(BaseEstimator):
         batch = as_structures(pool)
         rule, selector = stop_rule(self.stop), self._checked_selector()
         oracle, identity = make_oracle(self.oracle)
-        require_baselines(self.model, batch)
+        baselines = values_of_baselines(self.model, batch)
         prices = np.ones(len(batch)) if costs is None else real_numbers(costs, "costs")
         known = np.full(len(batch), np.nan) if labels is None else _known(labels, len(batch))
         options = {"costs": costs, "groups": groups, "weights": weights, "targets": targets}
@@ -215,7 +221,11 @@ class ActiveLearner(BaseEstimator):
             "pool": _digest(batch),
             "labels": describe(known),
             **{name: describe(value) for name, value in options.items() if value is not None},
+            "baselines": baselines,
+            "lent": hyperparameters_of(selector.kernel),
         }
+        if targets is not None and not is_index(targets):
+            settings["geometries"] = _digest(as_structures(targets))
         try:
             folder = Path(self.folder)
         except TypeError:
@@ -253,7 +263,7 @@ class ActiveLearner(BaseEstimator):
         self.waiting_ = np.array(campaign.waiting, dtype=np.int64)
 
     def _checked_selector(self) -> BatchSelector:
-        """Return an unfitted selector; complain about settings."""
+        """Return the selector, which nothing here changes; complain about settings."""
         for name, least in (("batch_size", 1), ("max_failures", 1), ("initial", LEAST)):
             value = getattr(self, name)
             if not is_whole(value, least) and not (name == "initial" and value is None):
@@ -270,15 +280,12 @@ class ActiveLearner(BaseEstimator):
         if isinstance(self.selector, str):
             made = BatchSelector(self.selector)
         elif isinstance(self.selector, BatchSelector):
-            made = clone(self.selector)
+            made = self.selector
         else:
             raise SettingError(f"selector={short(self.selector)}; use a BatchSelector or a name")
         made._check_settings()
-        if isinstance(made.random_state, np.random.RandomState):
-            raise SettingError(
-                "a selector with a RandomState cannot go on in another process; give it a whole "
-                "number as random_state"
-            )
+        _require_seeds("selector", made)
+        _require_seeds("model", self.model)
         own = made.kernel is not None or made.descriptor is not None
         if not own and not hasattr(kernel_part(self.model), "descriptor"):
             raise SettingError(
@@ -286,6 +293,17 @@ class ActiveLearner(BaseEstimator):
                 "selector=BatchSelector(descriptor=...)"
             )
         return made
+
+
+def _require_seeds(name: str, given: Any) -> None:
+    """Raise if randomness comes from an object, which another process cannot have."""
+    settings = given.get_params() if hasattr(given, "get_params") else {}
+    for setting, value in settings.items():
+        if isinstance(value, np.random.RandomState | np.random.Generator):
+            raise SettingError(
+                f"a {name} with a {type(value).__name__} cannot go on in another process; give it "
+                f"a whole number as {setting}"
+            )
 
 
 def _known(labels: Any, n_pool: int) -> _Array:

@@ -18,6 +18,18 @@ __all__ = ["Journal"]
 
 Record = dict[str, Any]
 
+#: Differences of numbers that count as rounding, relative to the largest: hyperparameters that a
+#: search has chosen differ most.
+_ROUNDING = 1e-5
+#: Settings that folders of older versions lack.
+_LATER = {
+    "baselines": "the fitted models in the baseline",
+    "lent": "the hyperparameters of the fitted model in the selector",
+    "geometries": "the structures of the targets",
+}
+#: What is not told in full.
+_SHORT = {"pool": "the structures of the pool"} | _LATER
+
 _RUN, _JOURNAL, _LOCK = "campaign.json", "journal.jsonl", "lock"
 
 
@@ -129,7 +141,11 @@ def _check(folder: Path, now: Record) -> None:
         raise ResumeError(f"{folder}: {_JOURNAL} lies there without {_RUN}; {cure}")
     try:
         was = json.loads(path.read_text("utf-8"))["settings"]
-        names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+        names = [
+            name
+            for name in {**was, **now}
+            if not _alike(was.get(name), now.get(name)) and (name in was or name not in _LATER)
+        ]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ResumeError(f"{path} is damaged, so the campaign cannot go on; {cure}") from None
     if names:
@@ -137,7 +153,15 @@ def _check(folder: Path, now: Record) -> None:
         raise ResumeError(f"{folder} holds another campaign: {told}; {cure}")
 
 
+def _alike(was: Any, now: Any) -> bool:
+    """Whether settings are the same; numbers may differ by rounding, as machines do."""
+    if not (isinstance(was, list) and isinstance(now, list) and len(was) == len(now)):
+        return bool(was == now)
+    limit = _ROUNDING * max(map(abs, was), default=0.0)
+    return all(abs(one - other) <= limit for one, other in zip(was, now, strict=True))
+
+
 def _difference(name: str, was: Any, now: Any) -> str:
-    if name == "pool":
-        return "the structures of the pool are not the same"
+    if name in _SHORT:
+        return f"{_SHORT[name]} are not the same"
     return f"{name} was {was} and is now {now}"

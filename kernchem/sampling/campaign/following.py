@@ -16,11 +16,18 @@ from kernchem.errors import (
     UnknownElementError,
 )
 from kernchem.models import GPR, KRR, DeltaLearner
-from kernchem.models.baseline_columns import PropertySource, sources_of
+from kernchem.models.baseline_columns import ModelSource, PropertySource, sources_of
 from kernchem.models.process import ProcessModel
 from kernchem.structures import Structures
 
-__all__ = ["Follower", "bounds_of_mae", "describe", "kernel_part", "require_baselines"]
+__all__ = [
+    "Follower",
+    "bounds_of_mae",
+    "describe",
+    "hyperparameters_of",
+    "kernel_part",
+    "values_of_baselines",
+]
 
 Refit = Literal["chosen", "appended", "refitted"]
 _Array = npt.NDArray[np.float64]
@@ -29,6 +36,8 @@ _Array = npt.NDArray[np.float64]
 _RESAMPLES = 1000
 #: Probabilities of the lower and of the upper bound.
 _BOUNDS = (0.05, 0.95)
+#: Structures by whose values a fitted baseline is known.
+_TRIED = 20
 
 
 class Follower:
@@ -90,8 +99,15 @@ def kernel_part(model: Any) -> Any:
     return model
 
 
-def require_baselines(model: Any, pool: Structures) -> None:
-    """Raise if a model needs what the pool does not hold, before any label is paid for."""
+def values_of_baselines(model: Any, pool: Structures) -> list[float]:
+    """Return what fitted baselines of a model say of some structures of the pool.
+
+    They tell these baselines from others. Raises if the model needs what the pool does not hold, or
+    a baseline that is not fitted, before any label is paid for.
+    """
+    values: list[float] = []
+    # As a baseline is where the model is fitted.
+    model = clone(model) if isinstance(model, DeltaLearner) else model
     while isinstance(model, DeltaLearner):
         if model.baseline is None:
             raise SettingError(
@@ -101,7 +117,19 @@ def require_baselines(model: Any, pool: Structures) -> None:
         for source in sources_of(model.baseline):
             if isinstance(source, PropertySource):
                 source.columns(pool)
+            elif isinstance(source, ModelSource):
+                some = pool[:: -(-len(pool) // _TRIED) or 1]
+                values += source.columns(some).values.reshape(-1).tolist()
         model = model.model
+    return values
+
+
+def hyperparameters_of(kernel: Any) -> list[float]:
+    """Return those of a fitted model that was given in place of a kernel; none of another."""
+    fitted = kernel_part(kernel)
+    if getattr(fitted, "kernel_", None) is None:
+        return []
+    return [*map(float, fitted.kernel_.theta), float(np.mean(fitted.alpha_))]
 
 
 def _append(model: Any, structures: Structures, labels: _Array) -> None:

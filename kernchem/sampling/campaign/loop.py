@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import clone
 
 from kernchem._validation import is_whole
 from kernchem._warnings import collected_warnings
@@ -79,7 +78,7 @@ class Campaign:
     rule : StopRule
         When to end.
     selector : BatchSelector
-        What is cloned for each round.
+        Its settings are those of each round; never changed.
     options : dict
         Further arguments of its ``fit``.
     folder : Path
@@ -226,7 +225,8 @@ class Campaign:
     def _select(self) -> tuple[list[int], _Array]:
         ledger, number = self.ledger, len(self.ledger.rounds)
         self.show(f"selecting among {len(self.pool)} structures")
-        selector = clone(self.selector)
+        # A clone would take the fit from a model that lends its kernel.
+        selector = type(self.selector)(**self.selector.get_params(deep=False))
         if is_whole(selector.random_state, 0):
             seed = np.random.SeedSequence([selector.random_state, number])
             selector.random_state = int(seed.generate_state(1)[0])
