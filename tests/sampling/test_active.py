@@ -14,6 +14,8 @@ from ase.io import read as ase_read
 from campaign_oracle import TARGET, Oracle, campaign, model, pool
 from effort import size
 from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
 
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import BagOfBonds, CoulombMatrix
@@ -381,3 +383,14 @@ def test_a_campaign_that_ends_before_its_first_model_has_one(tmp_path, given):
     assert found.history_[-1]["refit"] == "chosen"
     more = campaign(tmp_path, failing, batch_size=20, stop=None, selector="random")
     assert more.run(data, known if given else None).model_ is not None
+
+
+def test_rules_that_need_residuals_say_so(tmp_path):
+    data, made = pool(30), make_pipeline(CoulombMatrix(), Ridge())
+    selector = BatchSelector(descriptor=CoulombMatrix())
+    learner = ActiveLearner(made, TARGET, folder=tmp_path, batch_size=6, selector=selector)
+    for rule in (TargetError(1e9), Patience(1) | Budget(labels=12), TargetError(1) & Patience(1)):
+        with pytest.raises(SettingError, match=r"Pipeline has no leave-one-out residuals.*Budget"):
+            learner.set_params(stop=rule).run(data)
+        assert len(learner.selected_) == 6
+    assert len(learner.set_params(stop=12).run(data).selected_) == 12

@@ -202,6 +202,12 @@ class Campaign:
         """Learn what is new and select the next batch; False if there is nothing left."""
         clock = time.perf_counter()
         state = self._state(self._learn(len(self.ledger.order)))
+        fitted = self.follower.model
+        if fitted is not None and self.rule.needs_errors and not hasattr(fitted, "loo_residuals_"):
+            raise SettingError(
+                f"{type(fitted).__name__} has no leave-one-out residuals, by which TargetError and "
+                "Patience judge; stop by Budget or ProjectedGain, or learn with GPR or KRR"
+            )
         picks, gains = self._select()
         if not picks:
             left = len(self.pool) - len(self.ledger.order) - len(self.ledger.failed)

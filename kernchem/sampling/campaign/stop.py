@@ -19,7 +19,14 @@ class StopRule(ABC):
     """Why a campaign ends.
 
     ``rule_1 | rule_2`` ends it when one of them says so, ``rule_1 & rule_2`` when both do.
+
+    Attributes
+    ----------
+    needs_errors : bool
+        Whether it judges leave-one-out errors, which some models do not have.
     """
+
+    needs_errors = False
 
     @abstractmethod
     def reason(self, history: History) -> str | None:
@@ -79,6 +86,7 @@ class TargetError(StopRule):
     """
 
     error: float
+    needs_errors = True
 
     def __post_init__(self) -> None:
         _require_positive("error", self.error)
@@ -225,6 +233,7 @@ class Patience(StopRule):
 
     rounds: int
     improvement: float = 0.0
+    needs_errors = True
 
     def __post_init__(self) -> None:
         if not is_whole(self.rounds, 1):
@@ -259,10 +268,20 @@ class Patience(StopRule):
 
 
 @dataclass(frozen=True)
-class _AnyOf(StopRule):
-    """Stops when one of its rules does."""
+class _Joined(StopRule):
+    """Several rules."""
 
     rules: tuple[StopRule, ...]
+
+    @property
+    def needs_errors(self) -> bool:  # type: ignore[override]
+        """Whether one of them does."""
+        return any(rule.needs_errors for rule in self.rules)
+
+
+@dataclass(frozen=True)
+class _AnyOf(_Joined):
+    """Stops when one of its rules does."""
 
     def reason(self, history: History) -> str | None:
         """Return the first reason."""
@@ -275,10 +294,8 @@ class _AnyOf(StopRule):
 
 
 @dataclass(frozen=True)
-class _AllOf(StopRule):
+class _AllOf(_Joined):
     """Stops when all of its rules do."""
-
-    rules: tuple[StopRule, ...]
 
     def reason(self, history: History) -> str | None:
         """Return all reasons."""
