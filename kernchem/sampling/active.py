@@ -44,6 +44,7 @@ class ActiveLearner(BaseEstimator):
     and asks for its labels one by one. A folder keeps every label and every failure as soon as it
     is there: after a kill at any moment ``run`` goes on, with the picks that an undisturbed
     campaign would have made, and asks for no label twice but for one that it was waiting for.
+    Errors and gains of its history may differ from those of such a campaign in the last digits.
 
     Parameters
     ----------
@@ -193,7 +194,8 @@ class ActiveLearner(BaseEstimator):
         labels : array (n_pool,), optional
             Labels that are there, NaN elsewhere; they cost nothing.
         costs : array (n_pool,), optional
-            Cost of each label, above zero; by default 1.
+            Cost of each label, above zero; by default 1. Without it, selection counts a group as
+            one, however many labels it has; with ones, groups compete by their gain per label.
         groups, weights, targets : optional
             As in :meth:`BatchSelector.fit`.
         report : callable, optional

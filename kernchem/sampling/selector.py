@@ -189,7 +189,7 @@ class BatchSelector(BaseEstimator):
             group with a labelled or excluded row is not chosen.
         costs : array (n,), optional
             Cost of the label of each row, above zero; gains are divided by it, that of a group by
-            the sum over its rows.
+            the sum over its rows. By default each pick costs 1, a group too.
         weights : array (n,) or (n_targets,), optional
             Weight of the variance of each target, relative to their mean; by default all are equal.
         targets : array of int, or samples, optional
