@@ -13,7 +13,7 @@ from kernchem._threads import run_panels
 from kernchem.sampling.greedy_jit import choose_pivots
 from kernchem.solvers import CholeskyFactor
 
-__all__ = ["Covariance", "PivotedCholesky", "RowKernel"]
+__all__ = ["Covariance", "PivotedCholesky", "RowKernel", "nearly_same"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -29,7 +29,7 @@ _CANDIDATES, _BLOCK = 1024, 128
 #: Rows of the factor that are computed at a time, so that they stay in the cache.
 _PANEL = 4096
 #: Two rows whose squared distance is below this fraction of the largest variance are the same.
-SAME = 1e-12
+_SAME = 1e-12
 
 
 class RowKernel:
@@ -162,7 +162,7 @@ class PivotedCholesky:
     def __init__(self, covariance: Covariance, noise: float = 0.0, capacity: int = 256) -> None:
         self.covariance, self.noise = covariance, noise
         self.residual = covariance.diagonal.copy()
-        self.least = SAME * max(float(covariance.prior.max()), 1e-300)
+        self.least = nearly_same(covariance.prior)
         self._factor = np.empty((covariance.n_rows, capacity))
         self.pivots: list[int] = []
 
@@ -233,6 +233,11 @@ class PivotedCholesky:
             self.extend(rows)
             free[rows] = False
         return self.factor
+
+
+def nearly_same(prior: _Array) -> float:
+    """Return the squared distance below which rows are the same."""
+    return _SAME * max(float(prior.max()), 1e-300)
 
 
 def _full_rank(matrix: _Array) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kernchem.sampling.strategy import Strategy, nearly_same
+from kernchem.sampling.covariance import nearly_same
+from kernchem.sampling.strategy import Strategy
 
 __all__ = ["FarthestPoint", "KMeansPlusPlus", "LargestCluster"]
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernchem.sampling.covariance import nearly_same
 from kernchem.sampling.greedy_jit import best_row, condition_pairs, condition_rows
-from kernchem.sampling.strategy import Strategy, nearly_same
+from kernchem.sampling.strategy import Strategy
 from kernchem.sampling.weighted import Glance, TargetCovariance
 
 __all__ = ["EXACT", "RANK", "IntegratedDeviation", "IntegratedVariance"]

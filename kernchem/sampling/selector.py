@@ -39,7 +39,8 @@ class BatchSelector(BaseEstimator):
     - "doptimal": the largest determinant of the information on leading components;
     - "random".
 
-    Distances are those in the space of the kernel: :math:`k_{ii} + k_{jj} - 2 k_{ij}`.
+    Distances are those in the space of the kernel: :math:`k_{ii} + k_{jj} - 2 k_{ij}`. Samples with
+    none between them, as copies of a molecule that are turned or shifted, count as one.
 
     Parameters
     ----------

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernchem.sampling.covariance import SAME, Covariance, RowKernel
+from kernchem.sampling.copies import Copies
+from kernchem.sampling.covariance import Covariance, RowKernel
 
 __all__ = ["Problem", "RandomChoice", "Strategy"]
 
@@ -41,7 +42,7 @@ class Problem:
     basis : array (n, p) or None
         Composition of all rows.
     weights : array (n_rows,)
-        Weight of the variance of each row, with mean 1 over those that count.
+        Weight of each row as a target, with mean 1 over those that count.
     alike : array (n,)
         Class of each row; identical rows share one.
     units : list of array of int
@@ -74,6 +75,11 @@ class Problem:
         """Covariance of pool and targets given the labels."""
         return Covariance(self.kernel, self.n_rows, self.labelled, self.labelled_noise, self.basis)
 
+    @cached_property
+    def copies(self) -> Copies:
+        """What finds rows of the pool that are the same as others."""
+        return Copies(self.kernel, self.n_pool)
+
     @property
     def single(self) -> bool:
         """Whether rows are chosen one by one."""
@@ -91,18 +97,19 @@ class Strategy(ABC):
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        pool, closed = problem.alike[: problem.n_pool], [*problem.labelled, *problem.excluded]
+        pool = problem.alike[: problem.n_pool]
+        closed = np.concatenate([problem.labelled, problem.excluded]).astype(np.int64)
         #: Rows of the pool that are neither labelled, nor chosen, nor copies of such rows.
-        self.free = ~np.isin(pool, problem.alike[np.array(closed, dtype=np.int64)])
+        self.free = ~np.isin(pool, problem.alike[closed])
+        self._close_copies(closed)
         self._by_class = np.argsort(pool, kind="stable")
         self._classes = pool[self._by_class]
         n_units = len(problem.units)
         self._unit_of = np.empty(problem.n_pool, dtype=np.int64)
         for number, rows in enumerate(problem.units):
             self._unit_of[rows] = number
-        touched = [row for row in closed if row < problem.n_pool]
         self._open = np.ones(n_units, dtype=bool)
-        self._open[self._unit_of[touched]] = False
+        self._open[self._unit_of[closed[closed < problem.n_pool]]] = False
         self._init()
 
     @abstractmethod
@@ -126,8 +133,13 @@ class Strategy(ABC):
         left = np.bincount(self._unit_of, self.free, minlength=len(self._open))
         return self._open & (left > 0)
 
+    def _close_copies(self, rows: _Rows) -> None:
+        """Close rows that are the same as some to rounding, though not to the last bit."""
+        if len(rows) and self.free.any():
+            self.free[self.problem.copies.find(rows, self.free)] = False
+
     def take(self, unit: int) -> None:
-        """Close a unit, and the copies of its rows."""
+        """Close a unit, and the copies of its rows to the last bit."""
         rows = self.problem.units[unit]
         pool = self.problem.alike[: self.problem.n_pool]
         self._open[unit] = False
@@ -166,9 +178,5 @@ class RandomChoice(Strategy):
 
     def _update(self, unit: int) -> float:
         self._order.remove(unit)
+        self._close_copies(self.problem.units[unit])
         return np.nan
-
-
-def nearly_same(prior: _Array) -> float:
-    """Return the squared distance below which rows are the same."""
-    return SAME * max(float(prior.max()), 1e-300)

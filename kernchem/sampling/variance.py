@@ -9,9 +9,9 @@ import numpy.typing as npt
 from scipy.linalg import blas
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from kernchem.sampling.covariance import PivotedCholesky
+from kernchem.sampling.covariance import PivotedCholesky, nearly_same
 from kernchem.sampling.greedy_jit import pivot_rows
-from kernchem.sampling.strategy import Strategy, nearly_same
+from kernchem.sampling.strategy import Strategy
 
 __all__ = ["CUR", "DOptimal", "MaximumVariance"]
 
@@ -136,6 +136,7 @@ class DOptimal(FeatureStrategy):
         return unit, float(scores[unit])
 
     def _update(self, unit: int) -> float:
+        self._close_copies(self.problem.units[unit])
         for row in self.problem.units[unit]:
             z = self._x[row] - self._z @ (self._z.T @ self._x[row])
             z /= np.sqrt(max(float(z @ self._x[row]), 0.0) + self._ridge)
@@ -171,6 +172,7 @@ class CUR(FeatureStrategy):
         return unit, float(scores[unit])
 
     def _update(self, unit: int) -> float:
+        self._close_copies(self.problem.units[unit])
         for row in self.problem.units[unit]:
             x = self._phi[row] - self._q @ (self._q.T @ self._phi[row])
             size = float(np.linalg.norm(x))

@@ -7,11 +7,11 @@ from scipy.spatial.distance import pdist
 from scipy.stats import chi2
 from selection_oracle import NOISE, dense, points
 
-from kernchem import GPR, KRR, DeltaLearner, datasets
+from kernchem import GPR, KRR, DeltaLearner, Structures, datasets
 from kernchem.descriptors import CoulombMatrix
 from kernchem.errors import SettingError
-from kernchem.kernels import Gaussian, Laplacian
-from kernchem.sampling import BatchSelector
+from kernchem.kernels import Gaussian, Laplacian, Linear
+from kernchem.sampling import BatchSelector, copies
 from kernchem.sampling.covariance import Covariance, PivotedCholesky, RowKernel
 from kernchem.sampling.strategies import STRATEGIES
 
@@ -139,6 +139,18 @@ class TestContract:
         with pytest.raises(SettingError, match="n=1"):
             selector.select(1)
 
+    def test_turned_and_shifted_copies_are_not_chosen(self, strategy, rng):
+        data = datasets.load_qm_small()[:8]
+        turns = [np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in data]
+        positions = [one.positions for one in data]
+        moved = [x @ turn + 1.0 for x, turn in zip(positions, turns, strict=True)]
+        pool = Structures.from_arrays([one.numbers for one in data] * 2, positions + moved)
+        selector = BatchSelector(strategy, descriptor=CoulombMatrix())
+        selector.fit(pool, range(3), excluded=[11])
+        assert selector.n_left_ == 8
+        assert set(selector.select(4) % 8) == {4, 5, 6, 7}
+        assert selector.n_left_ == 0
+
     def test_groups_and_costs(self, strategy):
         groups = np.arange(60) // 3
         selector = BatchSelector(strategy).fit(
@@ -161,6 +173,21 @@ class TestContract:
     def test_too_many(self, strategy):
         with pytest.raises(SettingError, match="n=60"):
             BatchSelector(strategy).fit(points(), [0]).select(60)
+
+
+@pytest.mark.parametrize("kernel", [Gaussian(1.0), Gaussian(0.05), Laplacian(50.0), Linear()])
+def test_copies_to_rounding_are_those_of_all_pairs(kernel, monkeypatch):
+    monkeypatch.setattr(copies, "_CHUNK", 7)
+    monkeypatch.setattr(copies, "_PANEL", 11)
+    X = points(60)
+    X[30:45] = X[:15] + 1e-11 * points(15, seed=1)
+    X[50:] = X[20] + 1e-9 * np.arange(20).reshape(10, 2)
+    among, rows = np.arange(50) % 5 > 0, np.arange(9, 60, 2)
+    K = kernel(X)
+    same = squared(K)[rows].min(axis=0) <= 1e-12 * np.diag(K).max()
+    found = copies.Copies(RowKernel(kernel, X), 50).find(rows, among)
+    assert found.tolist() == np.flatnonzero(among & same[:50]).tolist()
+    assert len(found) > len(set(rows[rows < 50]) & set(np.flatnonzero(among)))
 
 
 def test_pivoted_cholesky_is_the_plain_algorithm(small_blocks):
