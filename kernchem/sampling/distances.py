@@ -23,12 +23,16 @@ class DistanceStrategy(Strategy):
     Without any, the first choice is a row of the largest norm, at random among equals.
     """
 
+    #: Whether the distances of targets that are not in the pool are known too, after its own.
+    with_targets = False
+
     def _init(self) -> None:
         problem = self.problem
+        n_known = problem.n_rows if self.with_targets else problem.n_pool
         self._prior = problem.kernel.diagonal()
         self._same = nearly_same(self._prior)
-        self.squared = np.full(problem.n_pool, np.inf)
-        self.center = np.full(problem.n_pool, -1)
+        self.squared = np.full(n_known, np.inf)
+        self.center = np.full(n_known, -1)
         self.n_centers = 0
         self._columns: dict[int, _Array] = {}
         labelled = problem.labelled
@@ -36,16 +40,25 @@ class DistanceStrategy(Strategy):
             self._add(labelled[start : start + _CHUNK])
 
     def _add(self, rows: npt.NDArray[np.int64], columns: _Array | None = None) -> None:
-        n_pool = self.problem.n_pool
         if columns is None:
-            columns = self.problem.kernel.block(slice(0, n_pool), rows).T
+            columns = self._get_columns(rows)
         for column, row in zip(columns, rows, strict=True):
-            found = self._prior[:n_pool] + self._prior[row] - 2.0 * column
+            found = self._prior[: len(column)] + self._prior[row] - 2.0 * column
             np.maximum(found, 0.0, out=found)
             nearer = found < self.squared
             self.squared[nearer], self.center[nearer] = found[nearer], self.n_centers
             self.n_centers += 1
-        self.free &= self.squared > self._same
+        self.free &= self._own > self._same
+
+    @property
+    def _own(self) -> _Array:
+        """Squared distances of the pool."""
+        return self.squared[: self.problem.n_pool]
+
+    def _get_columns(self, rows: npt.NDArray[np.int64]) -> _Array:
+        """Return the kernel of some rows with those of known distances."""
+        block = self.problem.kernel.block(slice(0, len(self.squared)), rows)
+        return np.ascontiguousarray(block.T)
 
     def _first(self) -> tuple[int, float]:
         scores = self.by_unit(self._prior[: self.problem.n_pool], "max")
@@ -54,7 +67,7 @@ class DistanceStrategy(Strategy):
         return unit, float(scores[unit])
 
     def _scores(self) -> _Array:
-        return self.by_unit(np.where(self.free, self.squared, 0.0), "max")
+        return self.by_unit(np.where(self.free, self._own, 0.0), "max")
 
     def _get_best(self) -> tuple[int, float]:
         if not self.n_centers:
@@ -67,7 +80,7 @@ class DistanceStrategy(Strategy):
         rows = self.problem.units[unit]
         self._fetch(rows)
         self._add(rows, np.stack([self._columns.pop(int(row)) for row in rows]))
-        return float(self.squared.sum())
+        return float(self._own.sum())
 
     def _fetch(self, rows: npt.NDArray[np.int64]) -> None:
         """Have the columns of rows, and of some that are likely to be chosen soon."""
@@ -75,12 +88,11 @@ class DistanceStrategy(Strategy):
             return
         more = np.setdiff1d(self._likely(), rows) if self.n_centers else rows[:0]
         wanted = np.concatenate([rows, more])
-        block = self.problem.kernel.block(slice(0, self.problem.n_pool), wanted)
-        self._columns = dict(zip(wanted.tolist(), np.ascontiguousarray(block.T), strict=True))
+        self._columns = dict(zip(wanted.tolist(), self._get_columns(wanted), strict=True))
 
     def _likely(self) -> npt.NDArray[np.int64]:
         """Return rows that are likely to be chosen soon: distances only fall."""
-        scores = np.where(self.free, self.squared, -np.inf)
+        scores = np.where(self.free, self._own, -np.inf)
         size = min(_AHEAD, len(scores))
         best = np.argpartition(-scores, size - 1)[:size]
         return np.asarray(best[scores[best] > 0.0])
@@ -113,7 +125,7 @@ class KMeansPlusPlus(DistanceStrategy):
     def _get_best(self) -> tuple[int, float]:
         if not self.n_centers:
             return self._first()
-        rng, scores = self.problem.rng, self.by_unit(np.where(self.free, self.squared, 0.0))
+        rng, scores = self.problem.rng, self.by_unit(np.where(self.free, self._own, 0.0))
         chances = np.maximum(scores, 0.0)
         while True:
             if not self._drawn:
@@ -133,29 +145,31 @@ class KMeansPlusPlus(DistanceStrategy):
 class LargestCluster(DistanceStrategy):
     """The farthest row of the cluster with the largest weighted sum of squared distances.
 
-    Labelled and chosen rows are the centres (LCMD-TP of Holzmueller, Zaverkin, Kaestner and
-    Steinwart, J. Mach. Learn. Res. 24, 164 (2023)).
+    Labelled and chosen rows are the centres, pool and targets belong to the nearest one (LCMD-TP of
+    Holzmueller, Zaverkin, Kaestner and Steinwart, J. Mach. Learn. Res. 24, 164 (2023), where the
+    targets are the pool).
     """
 
     name = "lcmd"
+    with_targets = True
+
+    def _sizes(self) -> _Array:
+        """Return the weighted sum of squared distances of each cluster."""
+        weighted = self.problem.weights * self.squared
+        return np.asarray(np.bincount(self.center, weighted, self.n_centers), dtype=np.float64)
 
     def _scores(self) -> _Array:
-        problem = self.problem
-        sizes = np.bincount(
-            self.center, problem.weights[: problem.n_pool] * self.squared, self.n_centers
-        )
+        center, sizes = self.center[: self.problem.n_pool], self._sizes()
         usable = self.free & self.open_units()[self._unit_of]
-        held = np.bincount(self.center[usable], minlength=self.n_centers) > 0
-        largest = int(np.argmax(np.where(held, sizes, -1.0)))
-        inside = usable & (self.center == largest)
-        return self.by_unit(np.where(inside, self.squared, -np.inf), "max")
+        # Where no target is left at a distance, all clusters are equal.
+        inside = usable & (sizes[center] >= sizes[center[usable]].max(initial=0.0))
+        return self.by_unit(np.where(inside, self._own, -np.inf), "max")
 
     def _likely(self) -> npt.NDArray[np.int64]:
         """Return the farthest rows of the largest clusters."""
-        problem = self.problem
-        far = np.where(self.free, self.squared, -np.inf)
-        order = np.lexsort((-far, self.center))
-        firsts = order[np.unique(self.center[order], return_index=True)[1]]
-        sizes = np.bincount(self.center, problem.weights[: problem.n_pool] * self.squared)
-        ranked = firsts[np.argsort(-sizes[self.center[firsts]], kind="stable")][:_AHEAD]
+        center, sizes = self.center[: self.problem.n_pool], self._sizes()
+        far = np.where(self.free, self._own, -np.inf)
+        order = np.lexsort((-far, center))
+        firsts = order[np.unique(center[order], return_index=True)[1]]
+        ranked = firsts[np.argsort(-sizes[center[firsts]], kind="stable")][:_AHEAD]
         return np.asarray(ranked[far[ranked] > 0.0])

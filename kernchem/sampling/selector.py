@@ -32,7 +32,8 @@ class BatchSelector(BaseEstimator):
     - "ivr": integrated variance reduction, the largest fall of the mean posterior variance of all
       targets, :math:`\sum_i w_i V_{ij}^2 / (V_{jj} + \eta)`, which gives more to outliers;
     - "maxvar": the largest posterior variance, by partial pivoted Cholesky;
-    - "lcmd": the farthest sample of the largest cluster;
+    - "lcmd": the farthest sample of the cluster with the largest weighted sum of squared distances
+      of targets, labelled and chosen samples being the centres;
     - "fps": the farthest sample from all labelled and chosen ones;
     - "kmeans++": at random, in proportion to squared distances;
     - "cur": leverage on the first principal component of what is left;
@@ -41,6 +42,9 @@ class BatchSelector(BaseEstimator):
 
     Distances are those in the space of the kernel: :math:`k_{ii} + k_{jj} - 2 k_{ij}`. Samples with
     none between them, as copies of a molecule that are turned or shifted, count as one.
+
+    The targets and their weights matter to "isd", "ivr", "lcmd", "cur" and "doptimal"; "maxvar",
+    "fps", "kmeans++" and "random" look at the pool alone.
 
     Parameters
     ----------
@@ -192,9 +196,10 @@ class BatchSelector(BaseEstimator):
             Cost of the label of each row, above zero; gains are divided by it, that of a group by
             the sum over its rows. By default each pick costs 1, a group too.
         weights : array (n,) or (n_targets,), optional
-            Weight of the variance of each target, relative to their mean; by default all are equal.
+            Weight of each target, relative to their mean; by default all are equal.
         targets : array of int, or samples, optional
-            What will be predicted; by default the pool.
+            What will be predicted; by default the pool. Neither targets nor weights change what
+            "maxvar", "fps", "kmeans++" and "random" choose.
 
         Returns
         -------

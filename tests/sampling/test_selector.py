@@ -64,6 +64,31 @@ def test_farthest_point_and_largest_cluster_are_the_plain_algorithms():
         rows.append(int(pick))
 
 
+@pytest.mark.parametrize("weights", [None, np.arange(1.0, 21.0)])
+def test_largest_clusters_are_those_of_the_targets(weights):
+    X, T = points(60), points(20, seed=4)
+    K = Gaussian()(np.concatenate([X, T]))
+    D, rows, w = squared(K), [0, 1, 2, 3], np.ones(20) if weights is None else weights
+    selector = BatchSelector("lcmd", kernel=Gaussian())
+    for pick in selector.fit(X, rows, targets=T, weights=weights).select(15):
+        nearest, own = D[:, rows].min(axis=1), D[:, rows].argmin(axis=1)
+        sizes = np.bincount(own[60:], w * nearest[60:], len(rows))
+        held = np.isin(np.arange(len(rows)), own[:60][nearest[:60] > 0])
+        largest = np.argmax(np.where(held, sizes, -1.0))
+        assert pick == np.argmax(np.where(own[:60] == largest, nearest[:60], -1.0))
+        rows.append(int(pick))
+    same = selector.fit(X, [0, 1], targets=X.copy()).select(15).tolist()
+    assert same == selector.fit(X, [0, 1]).select(15).tolist()
+
+
+def test_largest_clusters_are_equal_where_targets_are_known():
+    X = points(60)
+    selector = BatchSelector("lcmd", kernel=Gaussian()).fit(X, [0, 1, 2], targets=[0, 1])
+    assert selector.select(10).tolist() == (
+        BatchSelector("fps", kernel=Gaussian()).fit(X, [0, 1, 2]).select(10).tolist()
+    )
+
+
 def test_kmeans_draws_in_proportion_to_squared_distances():
     X = np.array([[0.0], [1.0], [1.5], [3.0], [-2.0]])
     D = (X - X.T) ** 2
