@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ _GROWTH = 0.25
 #: Picks that are planned before all rows are looked at, at first and at most, and the rows among
 #: which they are.
 _AHEAD, _MOST, _CANDIDATES = 4, 48, 512
+#: Rows of small units that are looked at together, and of large ones that are labelled at a time.
+_PANEL, _STEPS = 256, 64
 
 
 class IntegratedVariance(Strategy):
@@ -45,23 +48,36 @@ class IntegratedVariance(Strategy):
         self._engine = TargetCovariance(problem, rank)
         self._same = nearly_same(problem.covariance.prior)
         self._variance = self._engine.variance.copy()
-        self._place_pairs()
-        self._d = self._engine.plain(self._left, self._right)
+        self._place_units()
+        self._d = self._engine.plain([rows for _, rows in self._blocks])
         self._n_picks, self._planned = 0, deque[tuple[int, float, float]]()
         self._ahead, self._length = 0, _AHEAD
         self._trace = self._left_over()
         self._weigh()
 
-    def _place_pairs(self) -> None:
-        problem = self.problem
-        # Pairs of rows within each unit, units of one size side by side.
-        sizes = np.array([len(rows) for rows in problem.units])
-        self._order = np.argsort(sizes, kind="stable")
-        self._sizes = sizes[self._order]
-        ordered = [problem.units[k] for k in self._order]
-        self._left = np.concatenate([np.repeat(rows, len(rows)) for rows in ordered])
-        self._right = np.concatenate([np.tile(rows, len(rows)) for rows in ordered])
-        self._rows = self._left if problem.single else np.zeros(0, dtype=np.int64)
+    def _place_units(self) -> None:
+        """Set blocks of units of one size: their numbers (k,) and rows (k, size)."""
+        units = self.problem.units
+        sizes = np.array([len(rows) for rows in units])
+        self._blocks: list[tuple[_Rows, _Rows]] = []
+        for size in np.unique(sizes):
+            numbers = np.flatnonzero(sizes == size)
+            rows = np.concatenate([units[unit] for unit in numbers]).reshape(-1, size)
+            k = max(_PANEL // int(size), 1) if size > 1 else len(rows)
+            for start in range(0, len(rows), k):
+                part = slice(start, start + k)
+                self._blocks.append((numbers[part], rows[part]))
+        self._rows = np.concatenate(units) if self.problem.single else np.zeros(0, dtype=np.int64)
+
+    def _each(self) -> Iterator[tuple[_Rows, _Rows, _Array, _Array]]:
+        """Yield blocks with their V and V W V, arrays (k, size, size)."""
+        start = 0
+        for numbers, rows in self._blocks:
+            shape = (*rows.shape, rows.shape[1])
+            stop = start + rows.size * rows.shape[1]
+            D, S = self._d[start:stop].reshape(shape), self._s[start:stop].reshape(shape)
+            start = stop
+            yield numbers, rows, D, S
 
     def _of_copies(self, values: Any) -> _Array:
         """Return the sum over the copies of each single row, with itself."""
@@ -83,7 +99,7 @@ class IntegratedVariance(Strategy):
     def _weigh(self) -> None:
         self._w = self._weights()
         engine, diagonal = self._engine, self._engine.weigh(self._w)
-        self._s = engine.squared(self._left, self._right, diagonal)
+        self._s = engine.squared([rows for _, rows in self._blocks], diagonal)
         # Of units of one row; other units are few. What a row tells of its copies it tells of
         # itself.
         known, seen = self._of_copies(self._w), self._of_copies(self._w * engine.sampled)
@@ -98,28 +114,26 @@ class IntegratedVariance(Strategy):
         self._engine.reserve(n if self.problem.single else 0)
 
     def _gains(self) -> _Array:
-        """Return the gain of each unit."""
-        out, start, engine = np.zeros(len(self._sizes)), 0, self._engine
-        for size in np.unique(self._sizes):
-            units = self._order[self._sizes == size]
-            stop = start + len(units) * size**2
-            rows = self._left[start:stop:size].reshape(-1, size)
-            D = self._d[start:stop].reshape(-1, size, size)
-            S = self._s[start:stop].reshape(-1, size, size)
-            start = stop
+        """Return the gain of each unit; minus infinity for those that are not open."""
+        usable, engine = self.open_units(), self._engine
+        out = np.full(len(usable), -np.inf)
+        for numbers, rows, D, S in self._each():
+            if not usable[numbers].any():
+                continue
+            total = S
             if self.own < 1.0 or not engine.exact:
                 w, known = self._w[rows], engine.sampled[rows]
                 sizes = np.count_nonzero(w, axis=1), np.count_nonzero(known, axis=1)
-                told = np.einsum("kai,ki,kib->kab", D, w, D)
-                seen = np.einsum("kai,ki,kib->kab", D, w * known, D)
-                S = engine.scale(*sizes)[:, None, None] * (S - seen) + self.own * told
+                told = (D * w[:, None]) @ D
+                seen = (D * (w * known)[:, None]) @ D
+                total = engine.scale(*sizes)[:, None, None] * (S - seen) + self.own * told
             # Directions of no variance, as of copies, tell nothing; rounding must not say more.
             values, vectors = np.linalg.eigh(D)
-            along = np.einsum("kia,kij,kja->ka", vectors, S, vectors, optimize=True)
-            some = values > size * self._same
+            along = np.einsum("kia,kia->ka", vectors, total @ vectors)
+            some = values > rows.shape[1] * self._same
             gains = along / (np.where(some, values, np.inf) + engine.noise)
-            out[units] = gains.sum(axis=1)
-        return out
+            out[numbers] = gains.sum(axis=1)
+        return np.where(usable, out, -np.inf)
 
     def _best(self) -> tuple[int, float, _Array]:
         problem = self.problem
@@ -131,7 +145,7 @@ class IntegratedVariance(Strategy):
             )  # fmt: skip
             return max(unit, 0), float(scores[unit]), scores
         self.free &= self._variance[: problem.n_pool] > self._same
-        scores = np.where(self.open_units(), self._gains() / problem.costs, -np.inf)
+        scores = self._gains() / problem.costs
         unit = int(np.argmax(scores))
         return unit, float(scores[unit]), scores
 
@@ -151,18 +165,29 @@ class IntegratedVariance(Strategy):
         self._n_picks += 1
         if self._planned:
             return self._planned.popleft()[2]
-        for row in self.problem.units[unit]:
-            if self._variance[row] <= self._same:
-                continue
-            u, t, loss = self._engine.step([int(row)])
-            self._apply(int(row), u[0], t[0], loss[0])
+        rows = self.problem.units[unit]
+        while len(rows := rows[self._variance[rows] > self._same]):
+            u, t, losses = self._engine.step(rows[:_STEPS].tolist())
+            self._apply(rows[: len(u)], u, t, losses)
+            rows = rows[len(u) :]
         return self._trace
 
-    def _apply(self, row: int, u: Any, t: Any, loss: float) -> None:
-        lost = condition_rows(
-            u, row, self._engine.noise, self._w, self._same, self._variance, self.free
-        )
-        condition_pairs(u, t, loss, self._left, self._right, self._d, self._s)
+    def _apply(self, rows: _Rows, u: _Array, t: _Array, losses: _Array) -> None:
+        """Learn of labels of rows, from what a step of the engine returns."""
+        lost = 0.0
+        for row, one, along, loss in zip(rows, u, t, losses, strict=True):
+            lost += condition_rows(
+                one, row, self._engine.noise, self._w, self._same, self._variance, self.free
+            )
+            if self.problem.single:
+                condition_pairs(one, along, loss, self._rows, self._rows, self._d, self._s)
+        if not self.problem.single:
+            half = t - 0.5 * losses[:, None] * u
+            for _, inside, D, S in self._each():
+                U, H = u[:, inside].transpose(1, 2, 0), half[:, inside].transpose(1, 0, 2)
+                D[:] -= U @ U.transpose(0, 2, 1)
+                change = U @ H
+                S[:] -= change + change.transpose(0, 2, 1)
         self._lose(lost)
 
     def _lose(self, loss: float) -> None:
@@ -207,7 +232,7 @@ class IntegratedVariance(Strategy):
                 # Another row is better: forget what came after it.
                 engine.n = start + k
                 break
-            self._apply(int(self._rows[unit]), u, t, loss)
+            self._apply(self._rows[[unit]], u[None], t[None], np.array([loss]))
             self.take(unit)
             self._planned.append((unit, gain, self._trace))
         kept = len(self._planned)

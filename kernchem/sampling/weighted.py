@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.linalg import blas
 
 from kernchem._threads import run_panels
+from kernchem.sampling.covariance import nearly_same
 from kernchem.sampling.strategy import Problem
 
 __all__ = ["Glance", "TargetCovariance"]
@@ -39,6 +40,7 @@ class TargetCovariance:
 
     def __init__(self, problem: Problem, rank: int | None) -> None:
         self._covariance, self.noise = problem.covariance, problem.noise
+        self._same = nearly_same(problem.covariance.prior)
         self.counted, n_rows = problem.weights > 0, problem.n_rows
         self.targets = counted = np.flatnonzero(self.counted)
         self._n_counted = len(counted)
@@ -93,26 +95,34 @@ class TargetCovariance:
         """
         return (self._n_counted - sizes) / np.maximum(len(self.targets) - sampled, 1)
 
-    def plain(self, left: _Rows, right: _Rows) -> _Array:
-        """Return V of pairs of rows, before any step."""
-        out: _Array = self.variance[left]
-        others = np.flatnonzero(left != right)
-        for start in range(0, len(others), _PANEL):
-            pairs = others[start : start + _PANEL]
-            rows, place = np.unique(np.stack([left[pairs], right[pairs]]), return_inverse=True)
-            i, j = place.reshape(2, -1)
-            out[pairs] = self._covariance.block(rows, rows)[i, j]
-        return out
+    def plain(self, units: list[_Rows]) -> _Array:
+        """Return V within units, before any step; of arrays (k, s) of k units of s rows, flat."""
+        out = []
+        for rows in units:
+            k, s = rows.shape
+            if s == 1:
+                out.append(self.variance[rows[:, 0]])
+                continue
+            each, flat = np.arange(k), rows.ravel()
+            V = self._covariance.block(flat, flat).reshape(k, s, k, s)
+            out.append(V[each, :, each].ravel())
+        return np.concatenate(out)
 
-    def squared(self, left: _Rows, right: _Rows, diagonal: _Array) -> _Array:
-        """Return the sum over T of pairs of rows, since W was set; the diagonal is known."""
-        out = diagonal[left]
-        others = np.flatnonzero(left != right)
-        for start in range(0, len(others), _PANEL):
-            pairs = others[start : start + _PANEL]
-            a, b = self.V[left[pairs]], self.V[right[pairs]]
-            out[pairs] = np.einsum("ij,ij,j->i", a, b, self._weights)
-        return out
+    def squared(self, units: list[_Rows], diagonal: _Array) -> _Array:
+        """Return the sum over T within units, as V, since W was set; the diagonal is known."""
+        out = []
+        for rows in units:
+            k, s = rows.shape
+            if s == 1:
+                out.append(diagonal[rows[:, 0]])
+                continue
+            S, width = np.zeros((k, s, s)), max(_PANEL, _PANEL * _BLOCK // rows.size)
+            for start in range(0, len(self.targets), width):
+                part = slice(start, start + width)
+                V = self.V[rows, part]
+                S += (V * self._weights[part]) @ V.transpose(0, 2, 1)
+            out.append(S.ravel())
+        return np.concatenate(out)
 
     def _columns(self, columns: _Rows) -> tuple[_Array, int]:
         """Return covariances of all rows with some, and the number of steps they know of."""
@@ -123,8 +133,8 @@ class TargetCovariance:
     def step(self, rows: list[int]) -> tuple[_Array, _Array, _Array]:
         """Condition on labels; return u = V_:j / sqrt(V_jj + noise), V_:T W u_T and u_T' W u_T.
 
-        Two arrays (k, n_rows) and one (k,), as they are before each step. Only the first step is
-        taken where rounding makes rows the same.
+        Two arrays (k, n_rows) and one (k,), as they are before each step. Steps end before a row
+        that those before it determine.
         """
         if self.n - self._known > _LAG:
             self._catch_up()
@@ -136,9 +146,11 @@ class TargetCovariance:
         own = columns[picks] - past.T @ past
         try:
             lower = np.linalg.cholesky(own + self.noise * np.eye(len(picks)))
+            told = np.flatnonzero(np.diagonal(lower)[1:] ** 2 - self.noise <= self._same)
+            k = 1 + int(told[0]) if len(told) else len(picks)
         except np.linalg.LinAlgError:
-            picks, past, columns = picks[:1], past[:, :1], columns[:, :1]
-            lower = np.sqrt(np.maximum(own[:1, :1], 0.0) + self.noise)
+            k, lower = 1, np.sqrt(np.maximum(own[:1, :1], 0.0) + self.noise)
+        picks, past, columns, lower = picks[:k], past[:, :k], columns[:, :k], lower[:k, :k]
         lower, new = np.asfortranarray(lower), slice(self.n, self.n + len(picks))
 
         def fill(start: int, stop: int) -> None:

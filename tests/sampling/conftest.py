@@ -15,3 +15,5 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(weighted, "_BLOCK", 31)
     monkeypatch.setattr(weighted, "_LAG", 6)
     monkeypatch.setattr(reduction, "_CANDIDATES", 20)
+    monkeypatch.setattr(reduction, "_PANEL", 7)
+    monkeypatch.setattr(reduction, "_STEPS", 5)

@@ -10,6 +10,7 @@ from kernchem.descriptors import CoulombMatrix
 from kernchem.kernels import Gaussian, Laplacian
 from kernchem.models.composition import CompositionSpace
 from kernchem.sampling import BatchSelector, weighted
+from kernchem.sampling.covariance import Covariance
 
 
 @pytest.mark.parametrize("rank", [None, 60])
@@ -131,6 +132,47 @@ def test_groups_are_picked_whole(rank):
     )
     assert selector.select(6).tolist() == [row for g in picks for row in blocks[g]]
     assert selector.gain_.shape == (6,)
+
+
+@pytest.mark.parametrize("strategy", ["ivr", "isd"])
+def test_groups_of_all_sizes_are_brute_force(small_blocks, strategy):
+    sizes = [1, 14, 2, 2, 9, 1, 3, 2, 12, 2, 2, 2, 1, 3]
+    groups = np.random.default_rng(2).permutation(np.repeat(np.arange(14), sizes))
+    X = points(len(groups), 3)
+    # Of a row and its copy in one group, the second tells little.
+    first, second = np.flatnonzero(groups == 8)[:2]
+    X[second] = X[first]
+    blocks = [np.flatnonzero(groups == g).tolist() for g in range(14)]
+    K, n = Gaussian()(X), len(groups)
+    if strategy == "ivr":
+        picks, gains = brute_force(K, [], NOISE, np.ones(n), 10, n, blocks=blocks)
+    else:
+        picks, gains = by_deviation(K, [], np.ones(n), 10, blocks=blocks)
+    selector = BatchSelector(strategy, kernel=Gaussian(), noise=NOISE).fit(X, groups=groups)
+    found = np.concatenate([selector.select(4), selector.select(6)])
+    assert found.tolist() == [row for g in picks for row in blocks[g]]
+    np.testing.assert_allclose(selector.gain_, gains, rtol=1e-6)
+
+
+@pytest.mark.parametrize("strategy", ["ivr", "isd"])
+def test_a_large_group_costs_products_of_matrices(strategy, monkeypatch):
+    calls = {"block": 0, "step": 0}
+
+    def count(owner, name):
+        plain = getattr(owner, name)
+
+        def counted(*arguments):
+            calls[name] += 1
+            return plain(*arguments)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    count(Covariance, "block")
+    count(weighted.TargetCovariance, "step")
+    groups = np.arange(120) // 40
+    BatchSelector(strategy, kernel=Gaussian()).fit(points(120), groups=groups).select(2)
+    # The matrix, and all groups in one part of it; the labels of a group at once.
+    assert calls == {"block": 2, "step": 2}
 
 
 @pytest.mark.parametrize("strategy", ["ivr", "isd"])
