@@ -55,7 +55,7 @@ def is_index(value: Any) -> bool:
     if isinstance(value, list | tuple | range) and not len(value):
         return True
     if isinstance(value, np.ndarray):
-        return value.ndim == 1 and value.dtype.kind in "iu"
+        return value.ndim == 1 and (value.dtype.kind in "iu" or not len(value))
     if not isinstance(value, list | tuple | range):
         return False
     return all(isinstance(one, int | np.integer) and not isinstance(one, bool) for one in value)
@@ -93,6 +93,12 @@ def gather(
 
     ``training`` tells whether the training set of a fitted model is labelled where nothing else is.
     """
+    for name, value in (("targets", targets), ("labelled", labelled)):
+        if _is_mask(value):
+            raise SettingError(
+                f"{name} is a mask of truth values; give the numbers of the rows, "
+                f"np.flatnonzero({name})"
+            )
     unfitted, free = _unfitted_model(kernel), kernel is None or isinstance(kernel, str)
     if unfitted is not None:
         kernel, free = unfitted.kernel, unfitted.optimizer is not None
@@ -174,6 +180,12 @@ def _of_model(
     return found
 
 
+def _is_mask(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and value.dtype == bool
+    return isinstance(value, list | tuple) and all(isinstance(one, bool) for one in value)
+
+
 def _scaled(rows: RowKernel, relative: float) -> float:
     return relative * float(np.mean(rows.diagonal()))
 
@@ -221,10 +233,11 @@ def _arrays(*parts: Any) -> tuple[_Array, tuple[int, int, int]]:
         raise SettingError(
             "the pool must be rows of features (n, d), or structures with a descriptor"
         )
-    for array in arrays:
+    for name, array in zip(("pool", "targets", "labelled"), arrays, strict=True):
         if array is not None and (array.ndim != 2 or array.shape[1:] != first.shape[1:]):
             raise SettingError(
-                f"samples of shape {array.shape} do not fit a pool of shape {first.shape}"
+                f"{name} of shape {array.shape} do not fit a pool of shape {first.shape}; give "
+                f"samples of shape (m, {first.shape[1]}), or whole numbers of rows of the pool"
             )
         if array is not None and not np.isfinite(array).all():
             raise SettingError("features must be finite numbers; drop rows with NaN or infinity")

@@ -184,8 +184,8 @@ class BatchSelector(BaseEstimator):
         pool : structures, array (n, d), or kernel matrix (n, n)
             What may be chosen.
         labelled : array of int, or samples, optional
-            Rows of the pool that have labels, or samples that are not in it. Neither they nor
-            copies of them are chosen.
+            Rows of the pool that have labels, or samples that are not in it; none if it is empty.
+            Neither they nor copies of them are chosen.
         excluded : array of int, optional
             Rows of the pool that have no label and get none, such as failures. They and copies of
             them are not chosen, but count as targets.

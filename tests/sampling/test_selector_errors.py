@@ -109,6 +109,10 @@ def test_flawed_kernel_matrices(flaw, strategy):
         (POINTS, {"labelled": "ab"}, "no array of numbers"),
         (POINTS, {"targets": {1, 2}}, "no array of numbers"),
         (POINTS, {"targets": []}, "targets is empty"),
+        (POINTS, {"targets": np.array([])}, "targets is empty"),
+        (POINTS, {"targets": np.arange(20) < 3}, r"targets is a mask.* np.flatnonzero\(targets\)"),
+        (POINTS, {"labelled": [True] * 20}, r"labelled is a mask.* np.flatnonzero\(labelled\)"),
+        (POINTS, {"labelled": np.array([1.0, 2.0])}, r"labelled of shape \(2,\) .*\(m, 2\)"),
         (POINTS, {"excluded": np.arange(20) == 14}, "excluded names rows"),
         (POINTS, {"excluded": [1.5]}, "excluded names rows"),
         (POINTS, {"excluded": 3}, "excluded names rows"),
@@ -188,6 +192,18 @@ def test_a_nested_delta_learner_lends_its_kernel():
     model.fit(data[:20], data["atomization_energy"][:20])
     picks = BatchSelector.from_model(model).fit(data).select(5)
     assert set(picks) <= set(range(20, 30))
+
+
+def test_masks_beside_structures():
+    data = datasets.load_qm_small()[:6]
+    with pytest.raises(SettingError, match="labelled is a mask"):
+        BatchSelector(descriptor=CoulombMatrix()).fit(data, np.arange(6) < 2)
+
+
+@pytest.mark.parametrize("none", [np.array([]), [], POINTS[:0]])
+def test_empty_arrays_are_no_labels(none):
+    picks = BatchSelector(kernel=Gaussian()).fit(POINTS).select(4).tolist()
+    assert BatchSelector(kernel=Gaussian()).fit(POINTS, none).select(4).tolist() == picks
 
 
 def test_empty_pools_of_structures():
