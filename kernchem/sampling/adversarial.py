@@ -19,8 +19,11 @@ __all__ = ["AdversarialSampler"]
 
 _Array = npt.NDArray[np.float64]
 
-#: Candidates with a smaller distance sqrt(2 - 2 k) from others are near-duplicates.
-_SEPARATION = 0.05
+#: Candidates with a smaller distance from others are near-duplicates, in units of the median
+#: distance between nearest neighbours of the training set; and the most of its rows that are asked.
+_SEPARATION, _ASKED = 0.2, 500
+#: Samples of a smaller squared distance are copies.
+_COPY = 1e-12
 #: Structures with atoms nearer than 0.1 angstrom are none, and differences need room, in angstrom.
 _CONTACT = 0.11
 #: Steps of one ascent, the first of them relative to the bound, and where it ends.
@@ -156,8 +159,10 @@ class AdversarialSampler:
         order = self._chosen(found_all, np.array(scores), int(n))
         if len(order) < n:
             warnings.warn(
-                f"only {len(order)} of {n} samples differ from each other and from the labelled "
-                "ones; raise n_starts or max_displacement, or give more references",
+                f"only {len(order)} of {n} samples are farther than {self._separation():.2g} from "
+                "each other and from the labelled ones in the space of the kernel, a fifth of what "
+                "is usual between labelled neighbours; raise n_starts or max_displacement, or give "
+                "more references",
                 KernchemWarning,
                 stacklevel=2,
             )
@@ -195,13 +200,23 @@ class AdversarialSampler:
         """Return a displacement, made smaller if it is too large."""
         return z * min(1.0, self.max_displacement / max(landscape.length(z), 1e-300))
 
+    def _separation(self) -> float:
+        """Return the distance sqrt(2 - 2 k) below which samples are near-duplicates."""
+        kernel, known = self.model.kernel_, self.model._training.features
+        asked = known[:: -(-len(known) // _ASKED)]
+        squared = 2.0 - 2.0 * np.asarray(kernel(asked, known))
+        # Copies of a sample, and itself, are no neighbours; a single one has the farthest.
+        nearest = np.where(squared > _COPY, squared, 2.0).min(axis=1)
+        return float(_SEPARATION * np.sqrt(np.median(nearest)))
+
     def _chosen(self, samples: Any, scores: _Array, n: int) -> list[int]:
         """Return the best of the samples in turn, each given those before it."""
         model, posterior = self.model, self.model._posterior
         features, known, basis = model._queries(samples)
         K = np.asarray(model.kernel_(features))
         cross = np.asarray(model.kernel_(features, known))
-        left = np.asarray(cross.max(axis=1) < 1.0 - 0.5 * _SEPARATION**2)
+        least = 1.0 - 0.5 * self._separation() ** 2
+        left = np.asarray(cross.max(axis=1) < least)
         V = posterior.solution.covariance(cross, basis, K)
         first = np.log(np.maximum(np.diag(V), 0.0) + posterior.noise)
         chosen: list[int] = []
@@ -210,6 +225,6 @@ class AdversarialSampler:
             current = np.where(left, scores - first + np.log(variance), -np.inf)
             best = int(np.argmax(current))
             chosen.append(best)
-            left &= K[best] < 1.0 - 0.5 * _SEPARATION**2
+            left &= K[best] < least
             V = V - np.outer(V[:, best], V[best]) / variance[best]
         return chosen

@@ -159,6 +159,22 @@ def test_duplicates_are_dropped(rng):
     assert np.sqrt(2.0 - 2.0 * K.max()) >= 0.05
 
 
+def test_near_duplicates_of_wide_kernels_are_nearer(rng):
+    """All labelled points are within 0.05 of each other in the space of the kernel."""
+    X, model = well(rng, Gaussian(100.0), alpha=1e-12)
+    sampler = AdversarialSampler(model, temperature=10.0, max_displacement=0.5)
+    points, _ = sampler.sample(X, 4)
+    assert len(points) == 4
+    # Where kernels are wide, distances are those of the points over the width.
+    D = np.linalg.norm(X[:, None] - X, axis=2) + 9.0 * np.eye(len(X))
+    least = 0.2 * np.median(D.min(axis=1))
+    every = np.concatenate([X, points])
+    apart = np.linalg.norm(every[:, None] - points, axis=2)
+    assert apart[apart > 0.0].min() > 0.99 * least
+    with pytest.warns(KernchemWarning, match=f"farther than {least / 100.0:.2g} from each other"):
+        AdversarialSampler(model, max_displacement=1e-4).sample(X, 2)
+
+
 @pytest.mark.parametrize("kernel", [Laplacian(1.0), Matern(1.0, nu=0.5)])
 def test_kernels_with_kinks_are_refused(rng, kernel):
     _, model = well(rng, kernel)
