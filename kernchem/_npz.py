@@ -23,7 +23,7 @@ from kernchem._xyz import PARSER_ERRORS
 from kernchem.errors import FileFormatError, KernchemError
 from kernchem.structures import Structures
 
-__all__ = ["read_npz"]
+__all__ = ["is_per_atom", "read_npz"]
 
 _Arrays = dict[str, npt.NDArray[Any]]
 
@@ -89,7 +89,7 @@ def _structures(
     real = numbers != 0
     properties, atom_properties = {}, {}
     for name, values in arrays.items():
-        if _is_per_atom(name, values.shape, m):
+        if is_per_atom(name, values.shape, m):
             # What an archive holds beside the numbers and positions that were taken.
             if name not in TAKEN_NAMES:
                 atom_properties[name] = values[real]
@@ -206,7 +206,7 @@ def _pick(path: Path, arrays: _Arrays, names: tuple[str, ...], what: str) -> npt
     )
 
 
-def _is_per_atom(name: str, shape: tuple[int, ...], m: int) -> bool:
+def is_per_atom(name: str, shape: tuple[int, ...], m: int) -> bool:
     """Return whether an array (n, ...) holds one row per padded atom; see :func:`kernchem.read`."""
     if len(shape) < 2 or shape[1] != m:
         return False

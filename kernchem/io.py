@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import sqlite3
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from kernchem._ase_db import DATABASES, read_rows
 from kernchem._npz import read_npz
 from kernchem._text import COMPRESSIONS, check_unpacked
 from kernchem._validation import is_whole, short
@@ -42,12 +44,12 @@ _ARCHIVE_SLICE = 1000
 class _Entry(NamedTuple):
     """One structure and where it came from.
 
-    ``comment`` is that of a frame of extended XYZ, ``only_name`` the name of a file that holds no
-    other structure.
+    ``place`` is its line or row in the file as messages name it, ``comment`` that of a frame of
+    extended XYZ, ``only_name`` the name of a file that holds no other structure.
     """
 
     path: Path
-    line: int | None
+    place: str | None
     structure: Structure
     comment: str | None = None
     only_name: str | None = None
@@ -93,6 +95,11 @@ def read(path: str | os.PathLike[str], *, format: str | None = None) -> Structur
           tensors have these widths, unless the name holds ``charge``, ``atom`` or ``force`` or
           begins with ``q_``. Arrays of another length belong to no structure and are left out, and
           so are those per atom called ``numbers`` or ``positions`` if another name was found first.
+        - databases of ASE (``.db``, ``.json``): results of the calculator, the keys of a row and
+          the entries of its ``data`` that are a text, a number or an array of numbers. An array is
+          per atom if it has one row per atom in every structure and these differ in size; where
+          all have the same size the rule is that of ``.npz``. An entry of ``data`` with the name
+          of a key or of a result is left out.
         - folder: ``name``, the name of the file without the suffixes of its format and of a
           compression, where each file holds one structure and none carries a ``name`` of its own.
 
@@ -235,12 +242,12 @@ class _Builder:
             return Structures._from_items([entry.structure for entry in entries], _RAGGED)
         except KernchemError as error:
             for k, entry in enumerate(entries, start=self._count):
-                line = "" if entry.line is None else f", line {entry.line}"
+                place = "" if entry.place is None else f", {entry.place}"
                 try:
                     as_structures(entry.structure)
                 except KernchemError as own:
                     message = str(own).replace("structure 0", f"structure {k}", 1)
-                    raise type(own)(f"{entry.path}{line}: {message}") from None
+                    raise type(own)(f"{entry.path}{place}: {message}") from None
             raise type(error)(f"{entries[0].path}: {error}") from None
 
 
@@ -250,9 +257,10 @@ def _entries(path: Path, kind: str) -> Iterator[_Entry]:
         for batch in read_npz(path, _ARCHIVE_SLICE):
             yield from (_Entry(path, None, structure) for structure in batch)
     elif kind == "gdb9":
-        yield from (_Entry(path, *found) for found in read_gdb9(path))
+        yield from (_Entry(path, f"line {line}", item) for line, item in read_gdb9(path))
     elif kind in {"xyz", "extxyz"}:
-        yield from (_Entry(path, *found) for found in read_extxyz(path))
+        for line, item, comment in read_extxyz(path):
+            yield _Entry(path, f"line {line}", item, comment)
     else:
         yield from _ase_entries(path, kind)
 
@@ -315,11 +323,16 @@ def _ase_entries(path: Path, kind: str) -> Iterator[_Entry]:
 
     check_unpacked(path)
     count = 0
-    frames = ase_iread(str(path.resolve()), ":", kind, do_not_split_by_at_sign=True)
+    frames: Iterator[tuple[str | None, Any]]
+    if kind in DATABASES:
+        frames = read_rows(path, kind)
+    else:
+        found = ase_iread(str(path.resolve()), ":", kind, do_not_split_by_at_sign=True)
+        frames = ((None, frame) for frame in found)
     while True:
         try:
-            frame = next(frames, None)
-        except (*PARSER_ERRORS, zipfile.BadZipFile) as error:
+            place, frame = next(frames, (None, None))
+        except (*PARSER_ERRORS, sqlite3.Error, zipfile.BadZipFile) as error:
             cause = str(error) or type(error).__name__
             raise FileFormatError(
                 f"{path}: ASE cannot read it as {kind!r} after {count} structures ({cause}); the "
@@ -332,8 +345,9 @@ def _ase_entries(path: Path, kind: str) -> Iterator[_Entry]:
         try:
             structure = structure_from_ase(frame, count, from_file=True)
         except KernchemError as error:
-            raise type(error)(f"{path}: {error}") from None
-        yield _Entry(path, None, structure)
+            where = "" if place is None else f", {place}"
+            raise type(error)(f"{path}{where}: {error}") from None
+        yield _Entry(path, place, structure)
         count += 1
 
 
