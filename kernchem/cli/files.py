@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,9 +12,15 @@ __all__ = ["check_apart", "check_folder"]
 
 
 def check_folder(path: Path) -> None:
-    """Raise if the folder of a file that will be written is not there."""
-    if not path.parent.is_dir():
-        raise SettingError(f"{path}: there is no folder {path.parent}; make it first")
+    """Raise if a file cannot be written into its folder."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise SettingError(f"{path}: there is no folder {folder}; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingError(
+            f"{path}: the folder {folder} is read-only for you; use another one, or change its "
+            "permissions"
+        )
 
 
 def check_apart(

@@ -4,6 +4,7 @@ The files are those before the command, byte by byte.
 """
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -69,6 +70,26 @@ def test_what_is_read_is_not_replaced(folder, arguments):
     assert "use another name" in result.stderr
     assert result.stderr.count("\n") == 1
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["train", "none.xyz", *MODEL, "--out", "ro/o.kc", "--plot", "o.png"], "ro/o.kc"),
+        (["train", "none.xyz", *MODEL, "--out", "o.kc", "--plot", "ro/o.png"], "ro/o.png"),
+        (["predict", "none.kc", "a.xyz", "--out", "ro/o.csv"], "ro/o.csv"),
+        (["sample", "a.xyz", "--n", "1000", "--out", "ro/o.xyz"], "ro/o.xyz"),
+        (["sample", "a.xyz", "--n", "1000", "--table", "ro/o.csv"], "ro/o.csv"),
+    ],
+)
+def test_a_read_only_folder_is_told_before_anything_is_read(folder, monkeypatch, arguments, option):
+    """No folder is read-only for the superuser."""
+    (folder / "ro").mkdir()
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "ro" and allowed(path, mode))
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert f"{option}: the folder ro is read-only for you" in result.stderr
 
 
 def test_a_campaign_does_not_replace_its_pool(folder):
