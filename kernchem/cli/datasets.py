@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -87,10 +87,16 @@ def info(name: str) -> None:
 @click.option(
     "--path",
     type=click.Path(path_type=Path),
-    help="Published archive, or folder unpacked from it, that is here already: nothing is "
-    "downloaded.",
+    help="Published archive, or folder unpacked from it, that is here already and is not "
+    "downloaded. For qm9, uncharacterized.txt is taken from beside it, and downloaded if it is not "
+    "there.",
 )
-def fetch(name: str, path: Path | None) -> None:
+@click.option(
+    "--keep-uncharacterized",
+    is_flag=True,
+    help="Of qm9: keep the molecules that uncharacterized.txt lists, and do without this file.",
+)
+def fetch(name: str, path: Path | None, keep_uncharacterized: bool) -> None:
     """Download the dataset NAME, verify it, read it, and say what it holds.
 
     An interrupted download goes on where it broke off.
@@ -98,15 +104,23 @@ def fetch(name: str, path: Path | None) -> None:
     from kernchem.datasets import get_dataset
 
     entry = get_dataset(name)
-    takes_path = "path" in inspect.signature(entry.loader).parameters
-    if path is not None and not takes_path:
-        raise SettingError(f"--path: {name} is not read from a published archive; leave it out")
+    taken = inspect.signature(entry.loader).parameters
+    options: dict[str, Any] = {}
+    if path is not None:
+        if "path" not in taken:
+            raise SettingError(f"--path: {name} is not read from a published archive; leave it out")
+        options["path"] = path
+    if keep_uncharacterized:
+        if "keep_uncharacterized" not in taken:
+            raise SettingError(f"--keep-uncharacterized: {name} has no such list; leave it out")
+        options["keep_uncharacterized"] = True
     with kept("The same command goes on where a download broke off."):
-        data = entry.loader() if path is None else entry.loader(path=path)
+        data = entry.loader(**options)
     click.echo(f"{name}: {data!r}")
     _print_wrapped("properties", ", ".join(data.properties), _LABELS)
     for file in entry.files if path is None else ():
-        _print_wrapped("kept as", str(file.path), _LABELS)
+        if file.path.exists():
+            _print_wrapped("kept as", str(file.path), _LABELS)
 
 
 def _size(entry: Dataset) -> str:

@@ -49,7 +49,7 @@ UNCHARACTERIZED = RemoteFile(
     md5="a361887bacb427b8a0ce7903d92a53b4",
     size=486_752,
     otherwise="beside the archive that you pass as path=; or keep all molecules with "
-    "keep_uncharacterized=True",
+    "keep_uncharacterized=True (kernchem datasets fetch qm9 --keep-uncharacterized)",
 )
 
 #: Free atoms in hartree, from atomref.txt of the same collection (figshare article 1057643).
@@ -103,7 +103,8 @@ def fetch_qm9(
         Keep the 3054 molecules whose relaxed geometry is another molecule than its SMILES says.
     path : str or path-like, optional
         An archive ``dsgdb9nsd.xyz.tar.bz2`` that is here already, or a folder of the files
-        unpacked from it. A file ``uncharacterized.txt`` that lies there is used too.
+        unpacked from it. A file ``uncharacterized.txt`` that lies there is used too; where there
+        is none it is downloaded, unless all molecules are kept.
 
     Returns
     -------
@@ -171,12 +172,12 @@ def fetch_qm9(
     else:
         source = local_path(path)
         digest = "" if source.is_dir() else sha256(source)
+    columns = _cached_columns(source, digest) if digest else _read_columns(source)
     left_out: set[int] = set()
     if not keep_uncharacterized:
         beside = (source if source.is_dir() else source.parent) / "uncharacterized.txt"
         given = path is not None and beside.exists()
         left_out = _read_uncharacterized(beside if given else fetch_file(UNCHARACTERIZED)[0])
-    columns = _cached_columns(source, digest) if digest else _read_columns(source)
     data = _structures(source, columns, factor)
     rows = np.argsort(data["id"], kind="stable")
     rows = rows[~np.isin(data["id"][rows], list(left_out))]
@@ -190,7 +191,8 @@ def _read_uncharacterized(path: Path) -> set[int]:
     if not numbers:
         raise FileFormatError(
             f"{path}: no line of it begins with a number; expected the published list of "
-            "molecules, or keep_uncharacterized=True"
+            "molecules, or keep_uncharacterized=True (kernchem datasets fetch qm9 "
+            "--keep-uncharacterized)"
         )
     return numbers
 

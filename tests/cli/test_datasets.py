@@ -13,7 +13,7 @@ from published import mat, qm7_arrays, qm9_archive, rmd17_archive, serving, unch
 import kernchem
 from kernchem import datasets
 from kernchem.cli import main
-from kernchem.datasets import qm7
+from kernchem.datasets import qm7, qm9
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +136,31 @@ def test_fetch_from_what_is_here(tmp_path):
     frames = tmp_path / "rmd17.tar.bz2"
     frames.write_bytes(rmd17_archive())
     assert "4 structures, 36 atoms" in invoke("fetch", "md17-ethanol", "--path", frames).output
+
+
+def test_fetch_all_molecules_from_what_is_here(tmp_path):
+    """Nothing is downloaded: there is no server."""
+    archive = tmp_path / "dsgdb9nsd.xyz.tar.bz2"
+    archive.write_bytes(qm9_archive())
+    result = invoke("fetch", "qm9", "--path", archive, "--keep-uncharacterized")
+    assert "qm9: Structures(5 structures" in result.output
+    told = error("fetch", "qm_small", "--keep-uncharacterized")
+    assert "--keep-uncharacterized: qm_small has no such list" in told
+
+
+def test_an_archive_is_looked_at_before_its_list_is_downloaded(tmp_path, monkeypatch):
+    with serving() as server:
+        listed = replace(qm9.UNCHARACTERIZED, url=server.url("list"), md5=None, size=None)
+        monkeypatch.setattr(qm9, "UNCHARACTERIZED", listed)
+        (tmp_path / "known.xyz").write_text("1\n\nHe 0 0 0\n")
+        assert "known.xyz: it cannot be read as a .tar.bz2" in error(
+            "fetch", "qm9", "--path", tmp_path / "known.xyz"
+        )
+        assert server.requests == []
+        archive = tmp_path / "dsgdb9nsd.xyz.tar.bz2"
+        archive.write_bytes(qm9_archive())
+        # The cure is an option of the command.
+        assert "fetch qm9 --keep-uncharacterized" in error("fetch", "qm9", "--path", archive)
 
 
 def test_fetch_of_what_is_packaged():
