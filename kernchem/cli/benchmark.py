@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kernchem.cli.choice import checked_settings
 from kernchem.cli.inputs import find_dataset, load_dataset, own_properties
 from kernchem.cli.progress import kept
 from kernchem.errors import SettingError
@@ -161,9 +162,7 @@ def _compared(
                 "--settings excludes --descriptors, --kernels and --best; leave out one or the "
                 "other"
             )
-        from kernchem.benchmark.settings_file import read_settings
-
-        model = read_settings(settings)
+        model, _ = checked_settings(settings)
         named = {"descriptors": [model.descriptor], "kernels": [model.kernel]}
         return {**named, **model.estimator_settings()}
     names = None if descriptors is None else _names(descriptors)

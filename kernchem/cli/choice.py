@@ -13,11 +13,13 @@ from kernchem.errors import SettingError
 
 if TYPE_CHECKING:
     from kernchem.benchmark.candidates import Candidate
+    from kernchem.benchmark.settings_file import ModelSettings
 
 __all__ = [
     "QUICK",
     "ChosenModel",
     "baseline_option",
+    "checked_settings",
     "choose_model",
     "descriptor_option",
     "kernel_option",
@@ -102,7 +104,7 @@ def choose_model(
     SettingError
         If a name is unknown, or options exclude one another.
     """
-    from kernchem.benchmark.candidates import RECOMMENDED, list_candidates, model_settings
+    from kernchem.benchmark.candidates import RECOMMENDED, model_settings
 
     own: dict[str, Any] = {}
     if settings is not None:
@@ -110,12 +112,8 @@ def choose_model(
             raise SettingError(
                 "--settings excludes --descriptor and --kernel; leave out one or the other"
             )
-        from kernchem.benchmark.settings_file import read_settings
-
-        read = read_settings(settings)
+        read, candidate = checked_settings(settings)
         own = read.estimator_settings()
-        # The first candidate is the reference.
-        candidate = list_candidates([read.descriptor], [read.kernel])[1]
     else:
         candidate = named_candidate(descriptor or default or RECOMMENDED, kernel)
     of_file = own.pop("model", default_kind)
@@ -125,6 +123,30 @@ def choose_model(
         own["composition"] = composition
     names = baselines[0] if len(baselines) == 1 else list(baselines) or None
     return ChosenModel(candidate.estimator(names, **own), kind, candidate.descriptor)
+
+
+def checked_settings(path: Path) -> tuple[ModelSettings, Candidate]:
+    """Return what a settings file says, and the model that it describes.
+
+    Raises
+    ------
+    SettingError
+        If a setting is unknown or has a value that it cannot have; the message names the file.
+    """
+    from kernchem.benchmark.candidates import list_candidates
+    from kernchem.benchmark.settings_file import read_settings
+    from kernchem.structures import Structures
+
+    read = read_settings(path)
+    # The first candidate is the reference.
+    candidate = list_candidates([read.descriptor], [read.kernel])[1]
+    # Settings are checked where they are used: a molecule tells wrong ones before others are read.
+    hydrogen = Structures([1, 1], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]], [0, 2])
+    try:
+        candidate.check(hydrogen)
+    except SettingError as error:
+        raise SettingError(f"{path}: {error}") from None
+    return read, candidate
 
 
 def named_candidate(descriptor: str, kernel: str | None) -> Candidate:
