@@ -23,6 +23,7 @@ __all__ = [
     "bare",
     "check_texts",
     "find_dataset",
+    "has_other_unit",
     "load_dataset",
     "own_properties",
     "property_column",
@@ -78,13 +79,25 @@ def load_dataset(
 ) -> tuple[Structures, str, str | None, str | None]:
     """Return molecules, target, the baseline that belongs to it, and the target's unit."""
     own = target is None or target == entry.target
-    converts = "unit" in inspect.signature(entry.loader).parameters
-    data = entry.loader(unit=unit) if converts and unit in ENERGY_UNITS else entry.loader()
-    if own and converts and unit is None:
-        unit = _DEFAULT_UNIT
-    if own and converts and unit not in ENERGY_UNITS:
-        raise SettingError(f"--unit {unit}: use one of {', '.join(ENERGY_UNITS)}")
+    if own and _converts(entry):
+        unit = _DEFAULT_UNIT if unit is None else unit
+        if unit not in ENERGY_UNITS:
+            raise SettingError(f"--unit {unit}: use one of {', '.join(ENERGY_UNITS)}")
+    converted = _converts(entry) and unit in ENERGY_UNITS
+    data = entry.loader(unit=unit) if converted else entry.loader()
     return data, target or entry.target, entry.baseline if own else None, unit
+
+
+def _converts(entry: Dataset) -> bool:
+    return "unit" in inspect.signature(entry.loader).parameters
+
+
+def has_other_unit(name: str, target: str | None, unit: str | None) -> bool:
+    """Return whether a dataset's own target cannot be loaded in the unit of a model."""
+    entry = find_dataset(name)
+    if entry is None or unit is None or target != entry.target:
+        return False
+    return _converts(entry) and unit not in ENERGY_UNITS
 
 
 def stream(name: str, target: str | None, unit: str | None, *, batch: int = 1000) -> Molecules:

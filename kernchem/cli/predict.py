@@ -16,12 +16,13 @@ import numpy.typing as npt
 from kernchem._validation import is_whole
 from kernchem.cli.error_bars import METHODS, Intervals, Predictor, percent
 from kernchem.cli.files import check_apart, check_folder
-from kernchem.cli.inputs import property_column, stream
+from kernchem.cli.inputs import has_other_unit, property_column, stream
 from kernchem.cli.outputs import CsvWriter, Writer, XyzWriter
 from kernchem.cli.parity import ErrorSums, check_figure, write_parity
 from kernchem.cli.progress import working
 from kernchem.cli.reservoir import Reservoir
 from kernchem.errors import KernchemError, SettingError
+from kernchem.units import ENERGY_UNITS
 
 if TYPE_CHECKING:
     from kernchem.structures import Structures
@@ -158,7 +159,16 @@ class _Run:
         name = name or (f"predicted_{self._target}" if self._target else "prediction")
         self._names = self._predictor.names(name)
         self._file, self._skip_bad = file, skip_bad
-        self._molecules = stream(file, self._target, self._unit, batch=batch)
+        self._not_compared = ""
+        if has_other_unit(file, self._target, self._unit):
+            self._not_compared = (
+                f"the unit of {model} is {self._unit}, in which {file} cannot be loaded; train "
+                f"with --unit and one of {', '.join(ENERGY_UNITS)} to compare them"
+            )
+            if drawn:
+                raise SettingError(f"--plot: {self._not_compared}, or leave the option out")
+        unit = None if self._not_compared else self._unit
+        self._molecules = stream(file, self._target, unit, batch=batch)
         self._errors, self._intervals = ErrorSums(), Intervals()
         self._points = Reservoir(drawn, seed=0) if drawn else None
         self._n = 0
@@ -177,7 +187,7 @@ class _Run:
         for batch in self._molecules.batches:
             predicted = self._predict(batch, self._n)
             reference = None
-            if self._target is not None and self._target in batch.properties:
+            if self._target in batch.properties and not self._not_compared:
                 reference = property_column(batch, self._target)
                 self._errors.add(reference, predicted[:, 0])
                 if self._predictor.has_bars:
@@ -253,6 +263,8 @@ class _Run:
                 "--out FILE.csv writes all columns",
                 err=True,
             )
+        if self._not_compared:
+            click.echo(f"no errors are told: {self._not_compared}", err=True)
         if self._errors.n:
             described = self._errors.describe(self._unit)
             click.echo(f"{self._target}, {self._errors.n} references: {described}", err=True)
