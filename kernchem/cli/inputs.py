@@ -79,10 +79,10 @@ def load_dataset(
 ) -> tuple[Structures, str, str | None, str | None]:
     """Return molecules, target, the baseline that belongs to it, and the target's unit."""
     own = target is None or target == entry.target
-    if own and _converts(entry):
-        unit = _DEFAULT_UNIT if unit is None else unit
-        if unit not in ENERGY_UNITS:
-            raise SettingError(f"--unit {unit}: use one of {', '.join(ENERGY_UNITS)}")
+    if own and _converts(entry) and unit is None:
+        unit = _DEFAULT_UNIT
+    if _has_other_unit(entry, target, unit):
+        raise SettingError(f"--unit {unit}: use one of {', '.join(ENERGY_UNITS)}")
     converted = _converts(entry) and unit in ENERGY_UNITS
     data = entry.loader(unit=unit) if converted else entry.loader()
     return data, target or entry.target, entry.baseline if own else None, unit
@@ -93,11 +93,22 @@ def _converts(entry: Dataset) -> bool:
 
 
 def has_other_unit(name: str, target: str | None, unit: str | None) -> bool:
-    """Return whether a dataset's own target cannot be loaded in the unit of a model."""
+    """Return whether a dataset has the target of a model, but cannot be loaded in its unit."""
     entry = find_dataset(name)
-    if entry is None or unit is None or target != entry.target:
+    return entry is not None and target is not None and _has_other_unit(entry, target, unit)
+
+
+def _has_other_unit(entry: Dataset, target: str | None, unit: str | None) -> bool:
+    """Return whether a target is an energy, and the unit none of those that there are."""
+    if unit is None or unit in ENERGY_UNITS or not _converts(entry):
         return False
-    return _converts(entry) and unit not in ENERGY_UNITS
+    if target is None or target == entry.target:
+        return True
+    # Energies, and nothing else, differ from one unit to another.
+    first, second = (entry.loader(unit=energy) for energy in ENERGY_UNITS[:2])
+    if target not in first.properties or first[target].dtype.kind != "f":
+        return False
+    return not np.array_equal(first[target], second[target], equal_nan=True)
 
 
 def stream(name: str, target: str | None, unit: str | None, *, batch: int = 1000) -> Molecules:

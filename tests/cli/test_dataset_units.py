@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from command import runner
 
-from kernchem import KRR, save
+from kernchem import KRR, load, save
 from kernchem.cli import main
 from kernchem.datasets import get_dataset, registry
 from kernchem.descriptors import BagOfBonds
@@ -18,6 +18,19 @@ TARGET = "atomization_energy"
 
 def invoke(*arguments):
     return runner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_no_energy_is_labelled_with_a_unit_that_it_does_not_have(tmp_path):
+    """It is in kcal/mol then; that of a dipole is the user's business."""
+    out = tmp_path / "m.kc"
+    options = ["--descriptor", "bob", "--n-train", 20, "--no-plot", "-q", "--out", out]
+    for target in ("gap", TARGET):
+        result = invoke("train", "qm_small", "--target", target, "--unit", "Hartree", *options)
+        assert result.exit_code == 2
+        assert "--unit Hartree: use one of kcal/mol" in result.stderr
+    result = invoke("train", "qm_small", "--target", "mu", "--unit", "debye", *options)
+    assert result.exit_code == 0, result.stderr
+    assert load(out).model_info_.unit == "debye"
 
 
 def test_references_in_another_unit_are_not_compared(monkeypatch, tmp_path):
