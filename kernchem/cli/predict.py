@@ -268,6 +268,12 @@ class _Run:
         if self._errors.n:
             described = self._errors.describe(self._unit)
             click.echo(f"{self._target}, {self._errors.n} references: {described}", err=True)
+            if self._unit is None and self._molecules.unit is not None:
+                click.echo(
+                    f"the references are in {self._molecules.unit}; the model names no unit: "
+                    "errors are right if it learnt in the same one",
+                    err=True,
+                )
         if self._intervals.n:
             described = self._intervals.describe(self._predictor.coverage)
             click.echo(f"{self._target}, {described}", err=True)

@@ -55,7 +55,15 @@ def test_references_in_another_unit_are_not_compared(monkeypatch, tmp_path):
     result = invoke("predict", model, "qm_small", "--plot", tmp_path / "o.png")
     assert result.exit_code == 2
     assert "leave the option out" in result.stderr
+    # A model without a unit is compared with a word.
+    save(fitted, model, target=TARGET)
+    assert (
+        "references are in kcal/mol; the model names no unit"
+        in invoke("predict", model, "qm_small").stderr
+    )
     # A dataset is loaded in the unit of the model where it has that one.
-    rows = list(csv.DictReader(io.StringIO(invoke("predict", other, "qm_small").stdout)))
+    result = invoke("predict", other, "qm_small")
+    assert "names no unit" not in result.stderr
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
     references = [float(row["reference"]) for row in rows]
     np.testing.assert_allclose(references, 4.184 * loader()[60:70][TARGET], rtol=1e-6)
