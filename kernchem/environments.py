@@ -8,6 +8,7 @@ eyes, and is checked once, when it is made.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,13 +55,27 @@ class AtomFeatures:
         One row per atom.
     numbers : array (n_atoms,)
         Atomic numbers.
+
+    Raises
+    ------
+    StructureError
+        If there is not one row of features for each atomic number.
     """
 
     __slots__ = ("numbers", "values")
 
-    def __init__(self, values: npt.NDArray[np.float64], numbers: npt.NDArray[np.int64]) -> None:
-        self.values = values
-        self.numbers = numbers
+    def __init__(self, values: npt.ArrayLike, numbers: npt.ArrayLike) -> None:
+        self.values: npt.NDArray[np.float64] = (
+            values if isinstance(values, np.ndarray) else real_numbers(values, "values")
+        )
+        self.numbers: npt.NDArray[np.int64] = (
+            numbers if isinstance(numbers, np.ndarray) else whole_numbers(numbers, "numbers")
+        )
+        if self.values.ndim != 2 or self.numbers.shape != self.values.shape[:1]:
+            raise StructureError(
+                f"values has shape {self.values.shape} and numbers {self.numbers.shape}; expected "
+                "(n_atoms, n_features) and (n_atoms,), one row of features for each atom"
+            )
 
     @property
     def formula(self) -> str:
@@ -296,18 +311,25 @@ class Environments(Ragged[AtomFeatures]):
     def _single(self, row: int, atoms: slice) -> AtomFeatures:
         if self._blocks is None:
             return AtomFeatures(self.values[atoms], self.numbers[atoms])
-        return AtomFeatures(self._take(np.array([row])).values, self.numbers[atoms])
+        rows = np.arange(atoms.start, atoms.stop)
+        return AtomFeatures(frozen(self.rows_of_atoms(rows)), self.numbers[atoms])
+
+    @cached_property
+    def _places(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Number of the block that holds each atom, and the atom's row there."""
+        block_of, row_of = np.empty((2, len(self.numbers)), dtype=np.int64)
+        for number, block in enumerate(self.nonzero_blocks()):
+            block_of[block.atoms], row_of[block.atoms] = number, np.arange(len(block.atoms))
+        return block_of, row_of
 
     def _blocks_of(self, atoms: npt.NDArray[np.int64]) -> list[FeatureBlock]:
         """Return the blocks of a selection of atoms, which become rows 0, 1, ..."""
-        block_of, row_of = np.empty(len(self.numbers), int), np.empty(len(self.numbers), int)
-        for number, block in enumerate(self.nonzero_blocks()):
-            block_of[block.atoms], row_of[block.atoms] = number, np.arange(len(block.atoms))
-        found = []
-        for number, block in enumerate(self.nonzero_blocks()):
-            here = np.flatnonzero(block_of[atoms] == number)
-            if len(here):
-                found.append(FeatureBlock(here, block.columns, block.values[row_of[atoms[here]]]))
+        block_of, row_of = (places[atoms] for places in self._places)
+        blocks, found = self.nonzero_blocks(), []
+        for number in np.unique(block_of):
+            here = np.flatnonzero(block_of == number)
+            block = blocks[number]
+            found.append(FeatureBlock(here, block.columns, block.values[row_of[here]]))
         return found
 
     def _check(self) -> None:

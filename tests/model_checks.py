@@ -10,7 +10,7 @@ from kernchem import DeltaLearner
 from kernchem.errors import KernchemError, KernchemWarning
 
 #: What a loaded model has on top, what is made anew when it is needed, and room for what may come.
-ANEW = ("model_info_", "_posterior", "room")
+ANEW = ("model_info_", "_posterior", "_places", "room")
 
 
 def same(a, b):

@@ -2,6 +2,7 @@
 
 import operator
 import pickle
+import tracemalloc
 
 import joblib
 import numpy as np
@@ -248,6 +249,17 @@ def test_lists_and_arrays_of_one_item(batch):
         Environments.concatenate([5])
 
 
+def test_items_are_made_of_lists_and_checked():
+    item = AtomFeatures([[0.5, 1.0], [0.0, 2.0]], [8, 1])
+    assert as_environments([item]).values.tolist() == [[0.5, 1.0], [0.0, 2.0]]
+    assert item == AtomFeatures(np.array([[0.5, 1.0], [0.0, 2.0]]), np.array([8, 1]))
+    for values, numbers in ([[0.0]], [6, 1]), ([0.0], [6]), ([[0.0]], 6), (np.ones(2), [6, 6]):
+        with pytest.raises(StructureError, match="one row of features for each atom"):
+            AtomFeatures(values, numbers)
+    with pytest.raises(StructureError, match="whole numbers"):
+        AtomFeatures([[0.0]], ["C"])
+
+
 def test_they_show_what_they_are(batch):
     water = Environments(np.ones((4, 2)), [8, 1, 1, 6], [0, 3, 4])
     assert repr(water) == "Environments(2 structures, 4 atoms, 2 features)"
@@ -339,6 +351,25 @@ def test_blocks_and_the_dense_array_are_the_same_features(rng):
         assert_array_equal(sparse[key].values, batch[key].values)
         assert sum(len(block.atoms) for block in sparse[key].blocks) == len(sparse[key].numbers)
     assert sparse[1] == batch[1]
+
+
+def test_an_item_of_blocks_costs_no_work_on_the_whole_batch(rng):
+    n = 20_000
+    rows = rng.permutation(n)
+    values = rng.normal(size=(n, 1))
+    blocks = [FeatureBlock(rows[: n // 2], np.array([0]), values[: n // 2])]
+    blocks += [FeatureBlock(rows[n // 2 :], np.array([2]), values[n // 2 :])]
+    batch = Environments.from_blocks(blocks, np.ones(n, dtype=int), np.arange(0, n + 1, 2), 3)
+    assert_array_equal(batch[-1].values, batch.values[-2:])
+    tracemalloc.start()
+    try:
+        items = [batch[k] for k in (0, 1, 5000)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < n
+    for item, k in zip(items, (0, 1, 5000), strict=True):
+        assert_array_equal(item.values, batch.values[2 * k : 2 * k + 2])
 
 
 def test_blocks_survive_pickling_and_joining(rng):
