@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +17,16 @@ __all__ = [
     "AtomGroup",
     "atom_groups",
     "column_tiles",
+    "kept_groups",
     "on_all_columns",
     "on_shared_columns",
     "row_panels",
 ]
 
 _Rows = npt.NDArray[np.int64]
+
+# A number that is copied takes as long as so many that go through a matrix product.
+_COPY_COST = 16
 
 
 @dataclass(frozen=True)
@@ -102,17 +107,45 @@ def atom_groups(batch: Environments) -> list[AtomGroup]:
     return sorted(groups, key=lambda group: (group.element, group.columns.tobytes()))
 
 
+# Batches are immutable. Groups end with their batch, and are no part of its copies and files.
+_KEPT: WeakKeyDictionary[Environments, list[AtomGroup]] = WeakKeyDictionary()
+
+
+def kept_groups(batch: Environments) -> list[AtomGroup]:
+    """Return :func:`atom_groups` of a batch that others will be compared with again.
+
+    They are kept as long as the batch: its features once more, in the columns in use.
+    """
+    groups = _KEPT.get(batch)
+    if groups is None:
+        groups = _KEPT[batch] = atom_groups(batch)
+    return groups
+
+
 def on_shared_columns(left: AtomGroup, right: AtomGroup) -> tuple[Matrix, Matrix]:
-    """Return the features of two groups in the columns where both may differ from zero."""
+    """Return the features of two groups in the columns where both may differ from zero.
+
+    Also in those between them, where that saves more than it costs: then the features of the group
+    with more atoms are a view.
+    """
     if np.array_equal(left.columns, right.columns):
         return left.values, right.values
+    if len(left.atoms) > len(right.atoms):
+        few, many = on_shared_columns(right, left)
+        return many, few
     _, first, second = np.intersect1d(
         left.columns, right.columns, assume_unique=True, return_indices=True
     )
-    return (
-        np.ascontiguousarray(left.values[:, first]),
-        np.ascontiguousarray(right.values[:, second]),
-    )
+    shared = np.ascontiguousarray(left.values[:, first])
+    if len(second) == 0:
+        return shared, right.values[:, :0]
+    begin, end = second[0], second[-1] + 1
+    between = end - begin - len(second)
+    if len(left.atoms) * between > _COPY_COST * len(second):
+        return shared, np.ascontiguousarray(right.values[:, second])
+    spread = np.zeros((len(left.atoms), end - begin))
+    spread[:, second - begin] = shared
+    return spread, right.values[:, begin:end]
 
 
 def on_all_columns(groups: tuple[AtomGroup, ...], n_features: int | None) -> list[Matrix]:

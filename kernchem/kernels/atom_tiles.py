@@ -10,7 +10,12 @@ import numpy.typing as npt
 
 from kernchem.environments import Environments
 from kernchem.kernels import matching_jit
-from kernchem.kernels.atom_groups import AtomGroup, atom_groups, on_all_columns
+from kernchem.kernels.atom_groups import (
+    AtomGroup,
+    atom_groups,
+    kept_groups,
+    on_all_columns,
+)
 from kernchem.kernels.coupling import Coupling, coupling_matrix
 from kernchem.kernels.features import Matrix
 from kernchem.kernels.structure import (
@@ -44,7 +49,7 @@ class AtomTiles:
         self._offsets = X.offsets, Y.offsets
         self._n_features = None if sees_differences(self.base) else X.n_features
         left = atom_groups(X)
-        right = left if Y is X else atom_groups(Y)
+        right = left if Y is X else kept_groups(Y)
         weights = coupling_matrix(coupling)
         self._pairs = [
             (rows, columns, float(weights[rows.element, columns.element]), _shared(rows, columns))

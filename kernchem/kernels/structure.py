@@ -18,6 +18,7 @@ from kernchem.kernels.atom_groups import (
     AtomGroup,
     atom_groups,
     column_tiles,
+    kept_groups,
     on_all_columns,
     on_shared_columns,
     row_panels,
@@ -268,6 +269,7 @@ class AtomSum(StructureKernel):
     the columns in which both sides have features; squared distances have an error of some 1e-16
     of the squared norms. Other bases are called on pairs of panels. Memory beside the result: the
     features once more in the columns in use, and 3 MiB per thread, however many atoms there are.
+    ``Y`` keeps this copy as long as it lives, so that rows that follow cost no work on it alone.
 
     qmllib's ``get_local_kernel`` with ``sigma`` is the sum with ``Gaussian(sigma)``.
 
@@ -307,7 +309,7 @@ class AtomSum(StructureKernel):
         out = np.zeros((n, m))
         slopes = np.zeros((len(self.theta) if with_gradient else 0, n, m))
         left = atom_groups(X)
-        right = left if Y is None else atom_groups(Y)
+        right = left if Y is None else kept_groups(Y)
         for rows in left:
             for columns in right:
                 weight = float(weights[rows.element, columns.element])

@@ -1,5 +1,9 @@
 """Kernels between structures against plain loops over their atoms."""
 
+import pickle
+import tracemalloc
+from weakref import ref
+
 import numpy as np
 import pytest
 from effort import size
@@ -21,7 +25,7 @@ from kernchem.kernels import (
     Polynomial,
     REMatch,
 )
-from kernchem.kernels.atom_groups import AtomGroup, row_panels
+from kernchem.kernels.atom_groups import AtomGroup, on_shared_columns, row_panels
 
 BASES = {
     "gaussian": Gaussian(0.8),
@@ -178,6 +182,61 @@ def test_panels_never_divide_a_structure():
     assert row_panels(group, 4) == [(0, 2), (2, 5), (5, 12), (12, 15)]
     assert row_panels(group, 6) == [(0, 5), (5, 12), (12, 15)]
     assert row_panels(group, 15) == [(0, 15)]
+
+
+def group_of(values, columns):
+    """Atoms of carbon, each in a structure of its own."""
+    atoms = np.arange(len(values))
+    return AtomGroup(6, atoms, atoms, np.array(columns), values, (values**2).sum(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("columns", "others"),
+    [
+        ([1, 3], [1, 3]),
+        ([0, 2, 5], [1, 2, 3, 5, 6]),
+        ([0, 39], [0, *range(2, 40)]),
+        ([0, 4], [1, 2]),
+        ([0, 1], [1, 2, 3]),
+        ([2], [2]),
+    ],
+)
+@pytest.mark.parametrize("n", [1, 50])
+@pytest.mark.parametrize("m", [3, 60])
+def test_products_of_groups_are_those_of_all_columns(rng, n, m, columns, others):
+    left, right = (
+        group_of(rng.normal(size=(k, len(c))), c) for k, c in ((n, columns), (m, others))
+    )
+    dense = [np.zeros((len(group.atoms), 40)) for group in (left, right)]
+    for array, group in zip(dense, (left, right), strict=True):
+        array[:, group.columns] = group.values
+    p, q = on_shared_columns(left, right)
+    assert_allclose(p @ q.T, dense[0] @ dense[1].T, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", [AtomSum, BestMatch])
+def test_rows_that_follow_cost_no_copy_of_the_others(rng, kind):
+    n = 2000
+    numbers = np.tile([6, 8], n // 2)
+    values = rng.normal(size=(n, 64))
+    values[numbers == 8, :32] = 0.0
+    many = Environments(values, numbers, np.arange(0, n + 1, 2))
+    one = Environments(rng.normal(size=(2, 64)), [6, 8], [0, 2])
+    kernel = kind(Gaussian(8.0), n_jobs=1, coupling="all")
+    stored = len(pickle.dumps(many))
+    first = kernel(one, many)
+    tracemalloc.start()
+    try:
+        again = kernel(one, many)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < values.nbytes / 4
+    assert_array_equal(again, first)
+    assert len(pickle.dumps(many)) == stored
+    gone = ref(many)
+    del many
+    assert gone() is None
 
 
 @pytest.mark.parametrize("coupling", COUPLINGS)
