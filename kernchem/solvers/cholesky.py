@@ -79,6 +79,8 @@ class CholeskyFactor:
 
     #: Rows that were appended since the factor was inverted.
     _appended: AppendedRows | None = None
+    #: 1-norm of the matrix, where it was found before the matrix became a factor.
+    _norm: float | None = None
 
     def __init__(
         self, K: _Array, noise: npt.ArrayLike, *, jitter: bool = True, cause: str = ""
@@ -164,7 +166,18 @@ class CholeskyFactor:
         return f"Rows that are (nearly) duplicates: {', '.join(pairs[:3])}. {cause}".rstrip()
 
     def condition(self) -> float:
-        """Return LAPACK's estimate of the 1-norm condition number of K'. Call before invert."""
+        """Return LAPACK's estimate of the 1-norm condition number of K'.
+
+        Raises
+        ------
+        SettingError
+            If the factor was inverted, comes from another one or from :meth:`attempt`.
+        """
+        if self._norm is None or self._inverted:
+            raise SettingError(
+                "condition() is that of a matrix that was just factorised; call it before invert, "
+                "append and forget, on CholeskyFactor(K, noise)"
+            )
         rcond, _ = lapack.dpocon(self._a, self._norm, uplo="L")
         return float(1.0 / rcond) if rcond > 0 else np.inf
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from kernchem.errors import SingularKernelError
+from kernchem.errors import SettingError, SingularKernelError
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
 
 
@@ -110,6 +110,21 @@ def test_rows_that_are_there_already_are_refused(problem):
     factor = CholeskyFactor(K.copy(), 1e-17)
     with pytest.raises(SingularKernelError, match=r"duplicates.*raise alpha"):
         factor.append(K[:2], K[:2, :2])
+
+
+def test_only_a_new_factor_tells_its_condition(problem):
+    K, noise, _ = problem
+    A = K + np.diag(noise)
+    factor = CholeskyFactor(K[:22, :22].copy(), noise[:22])
+    assert factor.condition() <= np.linalg.cond(A[:22, :22], 1) * 1.001
+    larger = factor.append(K[22:, :22], A[22:, 22:])
+    for other in (larger, larger.forget(np.array([3])), CholeskyFactor.attempt(K.copy(), noise)):
+        with pytest.raises(SettingError, match="before invert, append and forget"):
+            other.condition()
+    inverted = CholeskyFactor(K.copy(), noise)
+    inverted.invert()
+    with pytest.raises(SettingError, match="before invert"):
+        inverted.condition()
 
 
 def test_inverse_takes_the_place_of_the_factor(problem):
