@@ -27,7 +27,8 @@ def first_contact(positions, offsets, threshold):
 def first_contact_periodic(positions, offsets, cells, inverses, pbc, threshold):
     """Like :func:`first_contact`, with the nearest image along each periodic axis.
 
-    Rounding the fractional difference finds every contact that is short against the cell.
+    Rounding the fractional difference finds every contact in cells whose neighbouring planes are
+    twice ``threshold`` apart: its fractional components are below one half.
     """
     limit = threshold * threshold
     fraction = np.empty(3)

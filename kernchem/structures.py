@@ -472,12 +472,13 @@ class Structures(Ragged[Structure]):
     def _check_cells(self) -> None:
         if self.cells is None or self.pbc is None:
             return
-        k = find_flat_cell(self.cells, self.pbc, MIN_DISTANCE)
+        k = find_flat_cell(self.cells, self.pbc, 2.0 * MIN_DISTANCE)
         if k is not None:
             raise StructureError(
                 f"structure {k}: the cell {self.cells[k].tolist()} does not span the periodic "
                 f"axes {self.pbc[k].tolist()}: a vector is zero, lies in the plane of the others "
-                f"or spans less than {MIN_DISTANCE} angstrom; mend the cell or set pbc to False"
+                f"or spans less than {2.0 * MIN_DISTANCE} angstrom; mend the cell or set pbc to "
+                "False"
             )
 
     def _check_shapes(self) -> None:

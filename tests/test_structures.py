@@ -1,5 +1,6 @@
 """Structures: a sequence for scikit-learn, conversions, and errors that name the molecule."""
 
+import itertools
 import operator
 import os
 import pickle
@@ -533,6 +534,8 @@ def test_atoms_must_not_coincide_with_an_image(axis):
         ([[5.0, 0, 0], [10.0, 0, 0], [0, 0, 5.0]], [True, True, True]),
         ([[5.0, 0, 0], [10.0, 0, 0], [0, 0, 5.0]], [True, True, False]),
         (np.diag([5.0, 5.0, 0.01]), [True, True, True]),
+        # Flat enough that rounding would take an atom 0.09 angstrom above another to a far image.
+        ([[5.0, 0, 0], [0, 5.0, 0], [2.3, 1.7, 0.11]], [True, True, True]),
         (np.diag([1e308, 1e308, 1e308]), [True, True, True]),
     ],
 )
@@ -933,6 +936,27 @@ def test_images_in_a_sheared_cell():
     assert len(Structures.from_arrays([[1, 1]], [positions], **fields)) == 1
     with pytest.raises(StructureError, match="atoms 0 and 1"):
         Structures.from_arrays([[1, 1]], [positions / 4 + [[0, 0, 0], cell[1]]], **fields)
+
+
+def test_contacts_in_flat_cells_are_those_of_all_images(rng):
+    images = np.array(list(itertools.product([-2, -1, 0, 1, 2], repeat=3)), dtype=float)
+    seen = {"near": 0, "apart": 0, "flat": 0}
+    for _ in range(150):
+        cell = np.diag([3.0, 3.0, rng.uniform(0.11, 0.3)])
+        cell[1, 0], cell[2, 0], cell[2, 1] = rng.uniform(-1.5, 1.5, 3)
+        fractions = rng.uniform(-1.0, 1.0, 3) * [0.01, 0.01, 0.9]
+        positions = np.array([np.zeros(3), fractions @ cell])
+        nearest = np.linalg.norm((fractions + images) @ cell, axis=1).min()
+        message = ""
+        try:
+            Structures.from_arrays([[1, 1]], [positions], cells=[cell], pbc=[[True] * 3])
+        except StructureError as error:
+            message = str(error)
+        expected = "near" if nearest < 0.1 else "apart"
+        found = "flat" if "span" in message else "near" if "nearer" in message else "apart"
+        assert found in {expected, "flat"}
+        seen[found] += 1
+    assert min(seen.values()) > 10
 
 
 def test_whole_and_real_numbers_per_atom_go_into_one_array():
