@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem._threads import run_panels
-from kernchem._validation import is_not_negative, is_positive, is_whole
+from kernchem._validation import check_size, is_length, is_not_negative
 from kernchem.descriptors import atomic_coulomb_jit, overlap_jit
 from kernchem.descriptors.base import Descriptor
 from kernchem.elements import formula
@@ -139,11 +139,7 @@ class AtomicCoulombMatrix(Descriptor):
             raise SettingError(f"sorting={self.sorting!r} is unknown; 'distance' or 'row-norm'")
         _check_cutoff("r_cut", self.r_cut, "decay", self.decay)
         _check_cutoff("pair_cut", self.pair_cut, "pair_decay", self.pair_decay)
-        if self.size is not None and not is_whole(self.size, 1):
-            raise SettingError(
-                f"size={self.size!r} is no number of atoms; give a whole number from 1 on, or None "
-                "to learn it in fit"
-            )
+        check_size(self.size)
         self._set_size(int(self._counts(structures).max() if self.size is None else self.size))
         self._require_fit(structures)
 
@@ -216,9 +212,10 @@ class AtomicCoulombMatrix(Descriptor):
 
 def _check_cutoff(name: str, cutoff: float | None, decay_name: str, decay: float) -> None:
     """Raise SettingError unless a cutoff and the width of its decay make sense together."""
-    if cutoff is not None and not is_positive(cutoff):
+    if cutoff is not None and not is_length(cutoff):
         raise SettingError(
-            f"{name}={cutoff!r} must be a finite number of angstrom above 0, or None for no cutoff"
+            f"{name}={cutoff!r} must be a number of angstrom from 1e-150 to 1e150, or None "
+            "for no cutoff"
         )
     widest = 0.0 if cutoff is None else cutoff
     if not (is_not_negative(decay) and decay <= widest):

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernchem._threads import run_panels
-from kernchem._validation import generator_of, is_not_negative, is_whole
+from kernchem._validation import check_size, generator_of, is_not_negative
 from kernchem.descriptors import coulomb_jit
 from kernchem.descriptors.base import Descriptor
 from kernchem.elements import MAX_ATOMIC_NUMBER, formula
@@ -131,11 +131,7 @@ class CoulombMatrix(Descriptor):
                 f"permutation={self.permutation!r} is unknown; choose one of "
                 + ", ".join(repr(name) for name in _PERMUTATIONS)
             )
-        if self.size is not None and not is_whole(self.size, 1):
-            raise SettingError(
-                f"size={self.size!r} is no number of atoms; give a whole number from 1 on, or None "
-                "to learn it in fit"
-            )
+        check_size(self.size)
         if not is_not_negative(self.sigma):
             raise SettingError(
                 f"sigma={self.sigma!r} is no standard deviation; give a finite number >= 0"

@@ -32,10 +32,12 @@ _WHOLE = 256
 _LARGEST_EXPONENT = 1200.0
 # Largest numbers of shells and orders; widths of pairs in units of the spacing of shells (below,
 # they fall between shells) and of r_cut (above, shells are alike); and, beyond which features would
-# underflow or overflow, the angular width, the exponents and the weight.
+# underflow or overflow, the cutoffs, the angular width, the exponents and the weight.
 _MOST = {"n_radial": 10_000, "n_radial_3": 10_000, "n_fourier": 100}
 _NARROWEST, _WIDEST = 0.1, 10.0
 _LARGEST = {
+    "r_cut": 1e150,
+    "a_cut": 1e150,
     "zeta": 10.0,
     "two_body_decay": 30.0,
     "three_body_decay": 30.0,

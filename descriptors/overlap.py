@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
 from kernchem._threads import run_panels
-from kernchem._validation import is_positive, is_whole
+from kernchem._validation import check_size, is_length, is_positive
 from kernchem.descriptors import overlap_jit
 from kernchem.descriptors.base import Descriptor
 from kernchem.descriptors.comparison import groups_within, matching_cost, same_composition
@@ -298,16 +298,12 @@ class OverlapEigenvalues(Descriptor):
     def _check_settings(self) -> None:
         if not isinstance(self.orbitals, str) or self.orbitals not in _N_ORBITALS:
             raise SettingError(f"orbitals={self.orbitals!r} is unknown; choose 's' or 'sp'")
-        if self.r_cut is not None and not is_positive(self.r_cut):
+        if self.r_cut is not None and not is_length(self.r_cut):
             raise SettingError(
-                f"r_cut={self.r_cut!r} must be a finite number of angstrom above 0, or None for "
-                "one spectrum per molecule"
+                f"r_cut={self.r_cut!r} must be a number of angstrom from 1e-150 to 1e150, or None "
+                "for one spectrum per molecule"
             )
-        if self.size is not None and not is_whole(self.size, 1):
-            raise SettingError(
-                f"size={self.size!r} is no number of atoms; give a whole number from 1 on, or None "
-                "to learn it in fit"
-            )
+        check_size(self.size)
 
     def _set_size(self, size: int) -> None:
         self.size_ = size

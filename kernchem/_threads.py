@@ -31,11 +31,12 @@ def effective_n_jobs(n_jobs: int | None) -> int:
 
     ``None`` and ``-1`` mean the cores this process may run on.
     """
-    if n_jobs is None or n_jobs == -1:
+    whole = isinstance(n_jobs, int | np.integer) and not isinstance(n_jobs, bool)
+    if n_jobs is None or (whole and n_jobs == -1):
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer) or n_jobs < 1:
+    if not whole or n_jobs < 1:
         raise SettingError(
             f"n_jobs={n_jobs!r} is not a number of threads; use None for all cores or 1, 2, ..."
         )

@@ -14,8 +14,10 @@ __all__ = [
     "as_numbers",
     "check_baselines",
     "check_labels",
+    "check_size",
     "check_weights",
     "generator_of",
+    "is_length",
     "is_not_negative",
     "is_positive",
     "is_whole",
@@ -27,6 +29,8 @@ __all__ = [
     "whole_numbers",
 ]
 
+
+_MOST_ATOMS = 1_000_000
 
 #: What arrays hold that numpy would turn into numbers, by the kind of their type.
 _OTHER_KINDS = {"c": "complex numbers", "M": "dates", "m": "time spans", "U": "texts", "S": "texts"}
@@ -146,6 +150,18 @@ def check_baselines(target: str | None, baselines: Sequence[str]) -> None:
             )
         if name in baselines[:k]:
             raise SettingError(f"baseline {name!r} is named twice; name it once")
+
+
+def check_size(size: Any) -> None:
+    """Raise SettingError unless a size is a number of atoms for which features have room, or None.
+
+    Its square must be a number of bytes.
+    """
+    if size is not None and not (is_whole(size, 1) and size <= _MOST_ATOMS):
+        raise SettingError(
+            f"size={size!r} is no number of atoms; give a whole number from 1 to {_MOST_ATOMS}, or "
+            "None to learn it in fit"
+        )
 
 
 def renumbered(message: str, numbers: Any) -> str:
@@ -272,6 +288,11 @@ def is_not_negative(value: Any) -> bool:
 def is_positive(value: Any) -> bool:
     """Whether an argument is a finite number above zero."""
     return bool(_is_real(value) and 0.0 < value < math.inf)
+
+
+def is_length(value: Any) -> bool:
+    """Whether an argument is a number, 1e-150 to 1e150, whose square is neither 0 nor infinite."""
+    return bool(_is_real(value) and 1e-150 <= value <= 1e150)
 
 
 def _is_real(value: Any) -> bool:

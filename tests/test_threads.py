@@ -125,6 +125,12 @@ def test_no_panel_begins_after_an_error_or_an_interrupt(n_jobs, end, error, requ
     assert len(begun) == n_begun
 
 
+def test_arrays_are_no_number_of_threads():
+    for n_jobs in (np.array([1.0, 2.0]), np.array([-1, -1]), [-1], -1.0):
+        with pytest.raises(SettingError, match="n_jobs="):
+            effective_n_jobs(n_jobs)
+
+
 @pytest.mark.parametrize("n_jobs", [0, -2, -7])
 def test_a_number_of_threads_that_makes_no_sense_is_refused(n_jobs):
     with pytest.raises(SettingError, match=f"n_jobs={n_jobs}"):

@@ -155,6 +155,7 @@ def test_names():
         ({"permutation": "sort"}, "permutation='sort'"),
         ({"size": 0}, "size=0"),
         ({"size": 2.5}, "size=2.5"),
+        ({"size": 10**30}, "size=10+ is no.* from 1 to 1000000"),
         ({"size": True}, "size=True"),
         ({"sigma": -1.0}, "sigma=-1.0"),
         ({"sigma": np.nan}, "sigma=nan"),

@@ -205,6 +205,8 @@ def test_names_differ_however_near_the_shells_are():
         ({"n_radial": 0}, "n_radial=0"),
         ({"n_fourier": 1.5}, "n_fourier=1.5"),
         ({"r_cut": -1.0}, "r_cut=-1.0"),
+        ({"r_cut": 1e300}, r"r_cut=1e\+300; give 1e\+150 at most"),
+        ({"a_cut": 1e300}, r"a_cut=1e\+300; give 1e\+150 at most"),
         ({"eta3": np.inf}, "eta3=inf"),
         ({"two_body_decay": -1.0}, "two_body_decay"),
         ({"a_cut": 50.0}, "too narrow"),

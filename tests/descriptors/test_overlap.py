@@ -580,6 +580,8 @@ def test_matching_pays_for_atoms_without_partner():
         ({"orbitals": "spd"}, "orbitals='spd'"),
         ({"orbitals": ["s"]}, "orbitals=.'s'"),
         ({"r_cut": 0.0}, "r_cut=0.0"),
+        ({"r_cut": 1e-170}, "r_cut=1e-170 must be.* from 1e-150"),
+        ({"size": 10**30}, "size=10+ is no.* from 1 to 1000000"),
         ({"r_cut": np.inf}, "r_cut=inf"),
         ({"r_cut": "6"}, "r_cut='6'"),
         ({"size": 0}, "size=0"),
