@@ -16,6 +16,7 @@ from sklearn.gaussian_process.kernels import (
 
 from kernchem.errors import SettingError
 from kernchem.kernels.features import (
+    LARGEST,
     Bounds,
     Matrix,
     as_feature_pair,
@@ -298,8 +299,10 @@ class RadialKernel(StationaryKernelMixin, NormalizedKernelMixin, Kernel):
         gradients, sums = np.empty((n, n, d)), np.zeros((n, n))
         for k in range(d):
             column = features[:, k]
-            gradients[:, :, k] = self._parts(column[:, None] - column)
-            sums += gradients[:, :, k]
+            with np.errstate(over="ignore"):
+                parts = np.minimum(self._parts(column[:, None] - column), LARGEST)
+                sums += parts
+            gradients[:, :, k] = parts
         sums[sums == 0.0] = 1.0
         gradients *= (total / sums)[:, :, np.newaxis]
         return gradients

@@ -14,6 +14,7 @@ from kernchem.errors import SettingError
 from kernchem.kernels.vector_jit import mirror, mirror_ranked
 
 __all__ = [
+    "LARGEST",
     "Bounds",
     "Matrix",
     "as_feature_pair",
@@ -26,6 +27,9 @@ __all__ = [
 
 Matrix = npt.NDArray[np.float64]
 Bounds = tuple[float, float] | npt.ArrayLike | Literal["fixed"]
+
+#: In place of infinite distances: times a kernel of zero, it is zero.
+LARGEST = float(np.finfo(np.float64).max)
 
 # Rows per panel, at most for matrix products: a GEMM wants tall panels, as it packs the other
 # operand anew for each, yet the panel must stay in cache for the pass that follows.

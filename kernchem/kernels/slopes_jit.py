@@ -18,6 +18,9 @@ def shared_sums(features, total, squared):
     out, parts = np.zeros(d), np.empty(d)
     for i in range(n):
         for j in range(i):
+            # Also where samples are so far apart that their distance is infinite.
+            if total[i, j] == 0.0:
+                continue
             whole = 0.0
             for k in range(d):
                 difference = features[i, k] - features[j, k]

@@ -12,7 +12,7 @@ from kernchem._threads import run_panels
 from kernchem.errors import SettingError
 from kernchem.kernels.base import RadialKernel
 from kernchem.kernels.direct_jit import fill_direct
-from kernchem.kernels.features import Bounds, Matrix, fill_symmetric, product_panel
+from kernchem.kernels.features import LARGEST, Bounds, Matrix, fill_symmetric, product_panel
 from kernchem.kernels.vector_jit import (
     EXPONENTIAL,
     MATERN_32,
@@ -148,7 +148,7 @@ class Gaussian(_ProfileKernel):
         return float(np.sqrt(distance))
 
     def _gradient(self, D: Matrix, K: Matrix) -> Matrix:
-        gradient = D * K
+        gradient = np.minimum(D, LARGEST) * K
         gradient *= -2.0 * self._profile()[1]
         return gradient
 
@@ -234,7 +234,7 @@ class Laplacian(_DirectKernel):
         return float(np.exp(-np.sum(np.abs(x - y)) / self._width()))
 
     def _gradient(self, D: Matrix, K: Matrix) -> Matrix:
-        gradient = D * K
+        gradient = np.minimum(D, LARGEST) * K
         gradient *= -self._profile()[1]
         return gradient
 

@@ -74,6 +74,22 @@ def test_what_is_known_already_is_used(kernel, rng):
     assert_allclose(found, np.einsum("ij,ijk->k", W, gradient), rtol=1e-9)
 
 
+@pytest.mark.parametrize("width", [1.0, [1.0, 2.0]])
+@pytest.mark.parametrize("kernel", [Gaussian, Laplacian, Matern])
+def test_samples_at_any_distance_have_a_slope(kernel, width):
+    near = np.array([[0.0, 0.5], [1.0, 0.0]])
+    X = np.concatenate([near, [[1e155, 0.0], [1e160, 3e170], [-1e300, 1e200]]])
+    W = np.ones((5, 5))
+    K, gradient = kernel(width)(X, eval_gradient=True)
+    expected = np.zeros_like(gradient)
+    expected[:2, :2] = kernel(width)(near, eval_gradient=True)[1]
+    assert_allclose(gradient, expected, rtol=1e-12)
+    sums = expected.sum(axis=(0, 1))
+    assert_allclose(slope_sums(kernel(width), X, W), sums, rtol=1e-12)
+    D = kernel(width).distances(X)
+    assert_allclose(slope_sums(kernel(width), X, W, D, K), sums, rtol=1e-12)
+
+
 def test_identical_samples_have_no_slope_between_them():
     X = np.array([[1.0, 2.0], [1.0, 2.0]])
     for kernel in (Gaussian([1.0, 2.0]), Matern([1.0, 2.0], nu=0.5), Laplacian([1.0, 2.0])):
