@@ -11,7 +11,7 @@ import numpy.typing as npt
 from kernchem._threads import run_panels
 from kernchem.errors import SettingError
 from kernchem.kernels.base import RadialKernel
-from kernchem.kernels.direct_jit import fill_direct
+from kernchem.kernels.direct_jit import fill_direct, fill_row
 from kernchem.kernels.features import LARGEST, Bounds, Matrix, fill_symmetric, product_panel
 from kernchem.kernels.vector_jit import (
     EXPONENTIAL,
@@ -77,10 +77,14 @@ class _DirectKernel(_ProfileKernel):
     def _fill(self, X: Matrix, Y: Matrix | None, as_kernel: bool, out: Matrix) -> None:
         others = X if Y is None else Y
         layout = Layout(others)
+        profile, factor = self._profile()
+        if Y is not None and len(X) == 1:
+            order, bounds = layout.order, layout.bounds
+            fill_row(X[0], Y, order, bounds, self._euclidean, as_kernel, profile, factor, out[0])
+            return
         columns, column_zeros = layout.sorted_samples(others)
         packed, tile_zeros = layout.packed(others, columns, column_zeros)
         rows, row_zeros = (columns, column_zeros) if Y is None else layout.sorted_samples(X)
-        profile, factor = self._profile()
 
         def fill(start: int, stop: int) -> None:
             fill_direct(

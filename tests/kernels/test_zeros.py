@@ -141,6 +141,18 @@ def test_bits_of_a_pair_depend_on_no_other_row(kernel, X, rng):
 
 
 @direct
+@pytest.mark.parametrize("scale", [0.0, 1e-200, 1.0, 1e150])
+def test_a_row_alone_has_the_bits_that_it_has_among_others(kernel, X, rng, scale):
+    k = kernel(3.0)
+    rows = np.concatenate([bags(rng, 3, [SEGMENT + 9, 11, 3])[0], X[5:6], np.zeros_like(X[:1])])
+    for others in (X * scale, X[:1] * scale, rng.normal(size=(size(100, 40), X.shape[1])) * scale):
+        D, K = k.distances(rows * scale, others), k(rows * scale, others)
+        for i in range(len(rows)):
+            np.testing.assert_array_equal(k.distances(rows[i : i + 1] * scale, others), D[[i]])
+            np.testing.assert_array_equal(k(rows[i : i + 1] * scale, others), K[[i]])
+
+
+@direct
 def test_the_same_sample_is_at_distance_zero(kernel, X):
     twice = np.concatenate([X, X[::-1]])
     for D in (kernel().distances(twice), kernel().distances(twice, twice.copy())):
