@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from kernchem.kernels import NAMED_KERNELS, Average, BestMatch, Gaussian, Laplac
 from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner
 from kernchem.models.recipes import RECIPES
 from kernchem.models.terms import Term, TermProduct, Terms, TermSum, joined, kernel_for
+from kernchem.sampling.campaign.following import describe
 
 __all__ = [
     "COMPOSITION",
@@ -136,8 +138,12 @@ class Candidate:
             return
 
     def describe(self) -> str:
-        """Return all that distinguishes this candidate from others of the same labels."""
-        return " ".join(f"{self.descriptor} {self.kernel} {self.parts!r}".split())
+        """Return all that distinguishes this candidate from others, the same in every process."""
+        descriptor, kernel = self.parts or (None, "")
+        told = self.descriptor in DESCRIPTORS or _tells_all(descriptor)
+        told = told and (self.kernel in KERNELS or _tells_all(kernel))
+        parts = repr(self.parts) if told else describe(self.parts)
+        return " ".join(f"{self.descriptor} {self.kernel} {parts}".split())
 
 
 def model_settings(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,6 +192,8 @@ def model_settings(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def list_candidates(descriptors: Any, kernels: Any) -> list[Candidate]:
     """Return the reference and all descriptors with all kernels, without repetitions.
 
+    Objects that differ and look alike have labels with numbers.
+
     Parameters
     ----------
     descriptors : str, descriptor, terms, iterable of these, or None
@@ -204,23 +212,20 @@ def list_candidates(descriptors: Any, kernels: Any) -> list[Candidate]:
     SettingError
         If a name is unknown, a kernel does not suit a descriptor, or nothing is left to compare.
     """
-    found = {(COMPOSITION, ""): Candidate(COMPOSITION, "")}
-    named = [_descriptor(item) for item in _each(descriptors, DEFAULT_DESCRIPTORS)]
-    for label, descriptor in named:
+    found = [Candidate(COMPOSITION, "")]
+    for label, descriptor in _told_apart(map(_descriptor, _each(descriptors, DEFAULT_DESCRIPTORS))):
         if not isinstance(descriptor, Descriptor):
-            candidate = Candidate(label, _OWN_KERNEL, (None, descriptor))
-            found.setdefault((label, _OWN_KERNEL), candidate)
+            found.append(Candidate(label, _OWN_KERNEL, (None, descriptor)))
             continue
-        for item in _each(kernels, ("auto",)):
-            kernel_label, kernel = _kernel(item, descriptor)
-            candidate = Candidate(label, kernel_label, (descriptor, kernel))
-            found.setdefault((label, kernel_label), candidate)
+        named = (_kernel(item, descriptor) for item in _each(kernels, ("auto",)))
+        for kernel_label, kernel in _told_apart(named):
+            found.append(Candidate(label, kernel_label, (descriptor, kernel)))
     if len(found) == 1:
         raise SettingError(
             f"there is nothing to compare: descriptors={descriptors!r}, kernels={kernels!r}; name "
             f"at least one of {', '.join((*DESCRIPTORS, *RECIPES))} and one of {', '.join(KERNELS)}"
         )
-    return list(found.values())
+    return found
 
 
 def _each(items: Any, default: Iterable[str]) -> list[Any]:
@@ -229,6 +234,27 @@ def _each(items: Any, default: Iterable[str]) -> list[Any]:
     if isinstance(items, str | Descriptor | Kernel | Terms) or not isinstance(items, Iterable):
         return [items]
     return list(items)
+
+
+def _told_apart(named: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield labels and objects once each, with numbers behind the labels that are there already."""
+    found = {f"{label} {describe(item)}": (label, item) for label, item in named}
+    seen: Counter[str] = Counter()
+    for label, item in found.values():
+        seen[label] += 1
+        yield label if seen[label] == 1 else f"{label} ({seen[label]})", item
+
+
+def _tells_all(value: Any) -> bool:
+    """Whether the text of an object holds all of its settings; that of a kernel is rounded."""
+    if isinstance(value, Descriptor):
+        # scikit-learn shortens what is long.
+        return "..." not in repr(value) and _tells_all(value.get_params(deep=False))
+    if isinstance(value, dict):
+        return _tells_all([*value, *value.values()])
+    if isinstance(value, list | tuple):
+        return all(map(_tells_all, value))
+    return value is None or isinstance(value, str | int | float)
 
 
 def _descriptor(item: Any) -> tuple[str, Descriptor | Terms | str]:
@@ -269,7 +295,7 @@ def _line(item: Any) -> str:
 
 
 def _formula(terms: Any) -> str:
-    """Return all that distinguishes terms from others; scikit-learn shortens its own text."""
+    """Return terms as a formula."""
     if isinstance(terms, TermSum):
         fixed = " (fixed weights)" if terms.fixed_weights else ""
         return " + ".join(map(_formula, terms.terms)) + fixed

@@ -73,7 +73,8 @@ def learning_curves(
     kernels : str, kernel or sequence of these, default "auto"
         ``"gaussian"``, ``"laplacian"``, ``"auto"`` (what the descriptor recommends), or objects. Of
         features of atoms these names mean the sum over atoms; ``"average-gaussian"``,
-        ``"rematch"`` and others are for such features only.
+        ``"rematch"`` and others are for such features only. Objects that differ and look alike
+        have labels with a number behind: ``Gaussian(length_scale=10) (2)``.
     model : {"krr", "gpr"}, default "krr"
         Regressor: :class:`kernchem.KRR`, or :class:`kernchem.GPR`, whose error bars are judged as
         well.

@@ -313,6 +313,18 @@ def test_other_settings_need_another_folder(curves, small, folder, change, messa
     assert (folder / "run.json").read_bytes() == before
 
 
+def test_a_kernel_that_looks_alike_needs_another_folder(small, tmp_path):
+    given = {"sizes": [20], "repeats": 1, "descriptors": "cm", "out": tmp_path}
+    fixed, free = Gaussian(10.0, "fixed"), Gaussian(10.0)
+    both = learning_curves(small, TARGET, **{**given, "out": None}, kernels=[fixed, free])
+    alone = learning_curves(small, TARGET, **given, kernels=fixed)
+    with pytest.raises(ResumeError, match=r"candidates was .*'fixed'"):
+        learning_curves(small, TARGET, **given, kernels=free)
+    maes = [row["mae"] for row in both.records]
+    assert len(maes) == len(set(maes)) == 3
+    assert maes[1] == alone.records[1]["mae"]
+
+
 def test_other_data_need_another_folder(curves, small, folder):
     y = small[TARGET].copy()
     y[0] += 1e-9

@@ -5,16 +5,18 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from sklearn import metrics
+from sklearn.base import clone
 from sklearn.linear_model import LinearRegression
 
 from kernchem import uncertainty
 from kernchem.benchmark.candidates import DESCRIPTORS, list_candidates
 from kernchem.benchmark.protocol import ERROR_BARS, Protocol, Task, error_metrics
 from kernchem.datasets import load_qm_small
-from kernchem.descriptors import CoulombMatrix
+from kernchem.descriptors import BagOfBonds, CoulombMatrix
 from kernchem.errors import SettingError
-from kernchem.kernels import Gaussian
-from kernchem.models import GPR, KRR, DeltaLearner
+from kernchem.kernels import Average, Gaussian
+from kernchem.models import GPR, KRR, DeltaLearner, Term
+from kernchem.models.terms import TermProduct
 from kernchem.structures import Structures
 
 TARGET, GFN2 = "atomization_energy", "gfn2_atomization_energy"
@@ -243,6 +245,55 @@ def test_objects_are_labelled_by_their_settings():
     assert model.kernel == kernel
     assert model.descriptor.size == 23
     assert model.descriptor is not descriptor
+
+
+BAGS = {(1, k): 5 for k in range(1, 101)}
+OTHER_BAGS = {**BAGS, (1, 100): 6}
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "kernels", "labels"),
+    [
+        ("bob", [Gaussian(10.0, "fixed"), Gaussian(10.0)], ["Gaussian(length_scale=10)"] * 2),
+        ("bob", [Gaussian(10.0), Gaussian(10.04)], ["Gaussian(length_scale=10)"] * 2),
+        ("fchl19", [Average(Gaussian(10.0)), Average(Gaussian(10.04))], None),
+        ([BagOfBonds(bags=BAGS), BagOfBonds(bags=OTHER_BAGS)], "auto", None),
+        ([Term(CoulombMatrix(), Gaussian(1.0, b)) for b in ("fixed", (0.1, 9.0))], "auto", None),
+        ([Term(BagOfBonds(bags=bags)) for bags in (BAGS, OTHER_BAGS)], "auto", None),
+        ([TermProduct([Term(BagOfBonds())], weight=w) for w in (0.1, 0.1 + 1e-9)], "auto", None),
+    ],
+)
+def test_objects_that_look_alike_are_told_apart(descriptors, kernels, labels):
+    def identities(descriptors, kernels):
+        return [one.describe() for one in list_candidates(descriptors, kernels)[1:]]
+
+    found = list_candidates(descriptors, kernels)[1:]
+    assert len(found) == 2
+    assert len({(one.descriptor, one.kernel) for one in found}) == 2
+    if labels is not None:
+        assert [one.kernel for one in found] == [labels[0], f"{labels[1]} (2)"]
+    # Alone, neither can be taken for the other; twice, each is there once.
+    several = isinstance(descriptors, list)
+    pairs = [(one, kernels) if several else (descriptors, one) for one in
+             (descriptors if several else kernels)]  # fmt: skip
+    alone = [identities(*pair) for pair in pairs]
+    assert [len(one) for one in alone] == [1, 1]
+    assert alone[0] != alone[1]
+    first, kernel = pairs[0]
+    assert identities([first, clone(first)] if several else first, kernel) == alone[0]
+
+
+def test_identities_that_older_runs_have_written_down():
+    found = list_candidates(["bob", CoulombMatrix(size=9)], ["auto", "gaussian"])
+    found += list_candidates("fchl19", "average-gaussian")[1:]
+    assert [one.describe() for one in found] == [
+        "composition None",
+        "bob laplacian (BagOfBonds(), 'laplacian')",
+        "bob gaussian (BagOfBonds(), 'gaussian')",
+        "CoulombMatrix(size=9) laplacian (CoulombMatrix(size=9), 'laplacian')",
+        "CoulombMatrix(size=9) gaussian (CoulombMatrix(size=9), 'gaussian')",
+        "fchl19 average-gaussian (FCHL19(), Average(Gaussian(length_scale=1)))",
+    ]
 
 
 @pytest.mark.parametrize(
