@@ -24,7 +24,29 @@ __all__ = ["Descriptor"]
 _FREE = ("n_jobs", "verbose")
 
 
-class Descriptor(ABC, TransformerMixin, BaseEstimator):
+class _InContainer(TransformerMixin):
+    """Features in the container that scikit-learn is told to use, such as a data frame."""
+
+    def transform(self, X: Any) -> Any:
+        """Return the features of molecules.
+
+        Parameters
+        ----------
+        X : Structures or sequence of ase.Atoms
+            Molecules.
+
+        Returns
+        -------
+        array or data frame (n_structures, n_features)
+            Features in float64.
+        """
+        return self._described(X)
+
+
+# The keyword is one of scikit-learn's base classes, which have no types.
+class Descriptor(  # type: ignore[call-arg]
+    ABC, _InContainer, BaseEstimator, auto_wrap_output_keys=None
+):
     """Base class of descriptors.
 
     ``fit`` learns sizes and elements and nothing else; ``transform`` gives an array
@@ -165,7 +187,9 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
         Returns
         -------
         array (n_structures, n_features), or Environments
-            Features in float64; one row per atom where :attr:`local` is true.
+            Features in float64; one row per atom where :attr:`local` is true. An array is put
+            into the container that ``set_output`` or scikit-learn's ``transform_output`` names;
+            models of kernchem do not depend on these.
 
         Raises
         ------
@@ -178,6 +202,10 @@ class Descriptor(ABC, TransformerMixin, BaseEstimator):
         SettingError
             If an argument of the constructor, other than ``n_jobs``, was changed after ``fit``.
         """
+        return self._described(X) if self.local else super().transform(X)
+
+    def _described(self, X: Any) -> npt.NDArray[np.float64] | Environments:
+        """Return the features of molecules as they are, whatever container is asked for."""
         self._require_fitted()
         structures = self._accepted(X)
         self._require_known_elements(structures)

@@ -47,7 +47,7 @@ class ErrorLikeness:
     def of(cls, structures: Structures) -> Self:
         """Return the likeness to training samples, which is not settled."""
         descriptor = EncodedBonds().fit(structures)
-        return cls(descriptor, np.asarray(descriptor.transform(structures)))
+        return cls(descriptor, np.asarray(descriptor._described(structures)))
 
     def settled(self) -> Self:
         """Return the likeness with the median distance of its training samples."""
@@ -61,14 +61,14 @@ class ErrorLikeness:
 
     def cross(self, structures: Structures, K: _Array, diagonal: float) -> _Array:
         """Return the likeness (m, n) of new and training samples; K is their kernel."""
-        features = self.descriptor.transform(structures)
+        features = self.descriptor._described(structures)
         found: _Array = Laplacian(self.length_scale)(features, self.features)
         found += K / diagonal
         return found
 
     def appended(self, structures: Structures) -> Self:
         """Return the likeness to these training samples and to further ones."""
-        features = np.asarray(self.descriptor.transform(structures))
+        features = np.asarray(self.descriptor._described(structures))
         return replace(self, features=np.concatenate([self.features, features]))
 
     def without(self, rows: _Rows) -> Self:

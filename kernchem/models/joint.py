@@ -66,9 +66,9 @@ class JointDescriptor:
         """Return fitted copies of the descriptors."""
         return JointDescriptor([clone(one).fit(structures) for one in self.descriptors])
 
-    def transform(self, structures: Structures) -> JointFeatures:
+    def _described(self, structures: Structures) -> JointFeatures:
         """Return the features of structures by each descriptor."""
-        return JointFeatures([one.transform(structures) for one in self.descriptors])
+        return JointFeatures([one._described(structures) for one in self.descriptors])
 
     def widened(self, structures: Structures) -> tuple[JointDescriptor, list[_Rows]]:
         """Return descriptors that also hold ``structures``, and where old columns go in each."""

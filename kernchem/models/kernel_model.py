@@ -332,7 +332,7 @@ class KernelModel(RegressorMixin, BaseEstimator):
             self.descriptor_: Any = clone(self.descriptor).fit(samples)
         else:
             self.descriptor_ = joined(self._terms)[0].fit(samples)
-        features = self.descriptor_.transform(samples)
+        features = self.descriptor_._described(samples)
         basis = None
         if self.composition is not False:
             self._space = CompositionSpace(samples)
@@ -434,7 +434,7 @@ class KernelModel(RegressorMixin, BaseEstimator):
     def _features_with_training(self, structures: Any) -> tuple[Any, Any]:
         """Return features of structures and of the training set under a layout that holds both."""
         descriptor, columns = self.descriptor_.widened(structures)
-        features = descriptor.transform(structures)
+        features = descriptor._described(structures)
         return features, with_columns(self._training.features, columns, features)
 
     def _cross_kernel(self, features: Any, known: Any) -> _Array:

@@ -50,9 +50,9 @@ class Terms(BaseEstimator):
         descriptor, kernel, _ = joined(self)
         fitted = descriptor.fit(left)
         if right is None:
-            return kernel(fitted.transform(left))
+            return kernel(fitted._described(left))
         fitted, _ = fitted.widened(right)
-        return kernel(fitted.transform(left), fitted.transform(right))
+        return kernel(fitted._described(left), fitted._described(right))
 
     def __add__(self, other: Any) -> TermSum:
         if not isinstance(other, Terms):

@@ -142,7 +142,7 @@ class Landscape:
         """Return features (m, n_features) of coordinates (m, n_coordinates)."""
         if self.descriptor is None:
             return x
-        return np.asarray(self.descriptor.transform(self.samples(x)))
+        return np.asarray(self.descriptor._described(self.samples(x)))
 
     def value(self, x: _Array) -> float:
         """Return log variance - E/kT at coordinates (n_coordinates,)."""

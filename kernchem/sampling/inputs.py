@@ -128,7 +128,7 @@ def gather(
         terms = settings._terms
         fresh = clone(descriptor) if terms is None else joined(terms)[0]
         samples, sizes = _structures(pool, targets, labelled)
-        features = fresh.fit(samples).transform(samples)
+        features = fresh.fit(samples)._described(samples)
         basis = None if composition is False else CompositionSpace(samples).basis(samples)
         alike = _classes(features if isinstance(features, np.ndarray) else None, samples)
     else:
@@ -150,7 +150,7 @@ def _of_model(
         terms = model._terms
         fresh = clone(model.descriptor) if terms is None else joined(terms)[0]
         batch, sizes = _structures(pool, targets, labelled)
-        features = fresh.fit(batch).transform(batch)
+        features = fresh.fit(batch)._described(batch)
         basis = None if model._space is None else CompositionSpace(batch).basis(batch)
         alike = _classes(features if isinstance(features, np.ndarray) else None, batch)
     elif not own:

@@ -59,7 +59,8 @@ class _Trial:
     permutable: bool
 
     def fresh(self) -> Any:
-        return clone(self.descriptor)
+        """Return an unfitted copy, whose features come as they are in any output mode."""
+        return clone(self.descriptor).set_output(transform="default")
 
     def fitted(self) -> Any:
         return self.fresh().fit(self.structures)

@@ -69,9 +69,9 @@ def test_kernels_between_sets_of_structures(data):
 
 def test_a_descriptor_that_occurs_twice_is_computed_once(data, monkeypatch):
     calls = []
-    transform = OverlapEigenvalues.transform
+    compute = OverlapEigenvalues._compute
     monkeypatch.setattr(
-        OverlapEigenvalues, "transform", lambda self, X: calls.append(1) or transform(self, X)
+        OverlapEigenvalues, "_compute", lambda self, X: calls.append(1) or compute(self, X)
     )
     (atoms() + Term(ATOMS, AtomSum(Linear())))(data[:5])
     assert len(calls) == 1
