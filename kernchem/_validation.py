@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
-from kernchem.errors import LabelError, SettingError, StructureError
+from kernchem.errors import KernchemError, LabelError, SettingError, StructureError
 
 __all__ = [
     "as_numbers",
@@ -21,6 +22,7 @@ __all__ = [
     "is_not_negative",
     "is_positive",
     "is_whole",
+    "numbered",
     "real_numbers",
     "renumbered",
     "sample_numbers",
@@ -185,6 +187,15 @@ def renumbered(message: str, numbers: Any) -> str:
         return f"structure {numbers[k]}" if k < len(numbers) else match[0]
 
     return re.sub(r"\bstructure (\d+)", number, message, count=1)
+
+
+@contextmanager
+def numbered(numbers: Any) -> Iterator[None]:
+    """Give errors about a structure of a subset its number in the whole, as in ``renumbered``."""
+    try:
+        yield
+    except KernchemError as error:
+        raise type(error)(renumbered(str(error), numbers)) from None
 
 
 def generator_of(random_state: Any) -> np.random.RandomState:

@@ -25,7 +25,7 @@ from kernchem.cli.inputs import check_texts, find_dataset
 from kernchem.cli.methods import METHODS, make_program
 from kernchem.cli.pool import Pool
 from kernchem.cli.progress import kept, working
-from kernchem.errors import SettingError
+from kernchem.errors import KernchemError, SettingError
 
 if TYPE_CHECKING:
     from kernchem.sampling import ActiveLearner
@@ -259,10 +259,16 @@ def _run(learner: ActiveLearner, pool: Pool, known: str | None, *, quiet: bool) 
     if not quiet:
         click.echo("  ".join(f"{text:>8}" for text in _HEADINGS))
     with collected_warnings() as told:
-        learner.run(
-            pool.structures, labels, costs=pool.costs, groups=pool.groups,
-            report=None if quiet else _print_round,
-        )  # fmt: skip
+        try:
+            learner.run(
+                pool.structures, labels, costs=pool.costs, groups=pool.groups,
+                report=None if quiet else _print_round,
+            )  # fmt: skip
+        except KernchemError as error:
+            # What is wrong with a molecule begins with its number.
+            if not str(error).startswith("structure "):
+                raise
+            raise type(error)(f"{pool.source}: {error}") from None
     return told
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
+from kernchem._validation import numbered
 from kernchem.errors import KernchemWarning, SettingError
 from kernchem.models.baseline_columns import ComputedSource, Source, is_free_potential
 from kernchem.models.baseline_search import choose_parameters
@@ -120,7 +121,8 @@ class DeltaTask:
         difference = difference.reshape(self.shape)
         n = len(difference)
         given = {name: _some(value, rows, n) for name, value in self.fit_params.items()}
-        return clone(self.model).fit(self.structures[rows], difference[rows], **given)
+        with numbered(rows):
+            return clone(self.model).fit(self.structures[rows], difference[rows], **given)
 
     def _linear(self, sources: Any) -> _Array:
         """Return the columns of some sources times their slopes, array (n, n_targets)."""

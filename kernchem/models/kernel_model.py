@@ -14,7 +14,7 @@ from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from kernchem._threads import blas_for
-from kernchem._validation import check_labels, check_weights
+from kernchem._validation import check_labels, check_weights, numbered
 from kernchem.descriptors import Descriptor
 from kernchem.elements import formula
 from kernchem.errors import KernchemWarning, SettingError
@@ -248,7 +248,8 @@ class KernelModel(RegressorMixin, BaseEstimator):
         if groups is not None and self._keeps_folds:
             self._group_folds = fold
         errors = LabelErrors.of(noise, noise_groups, len(labels)).take(kept)
-        training = self._training_set(samples, targets[kept], weights[kept], errors)
+        with numbered(kept):
+            training = self._training_set(samples, targets[kept], weights[kept], errors)
         folds = training.folds(None if fold is None else fold[kept])
         return Prepared(samples, labels, weights, kept, training, folds)
 

@@ -123,6 +123,18 @@ def test_errors(tmp_path, pool, arguments, message):
     assert found.output.count("\n") <= 2
 
 
+def test_a_molecule_that_cannot_be_used_is_named_with_its_file(tmp_path, pool):
+    molecules = pool.to_ase()
+    molecules[20].set_cell([9.0, 9.0, 9.0])
+    molecules[20].pbc = True
+    path = tmp_path / "boxed.xyz"
+    write(path, molecules, format="extxyz")
+    found = invoke(tmp_path / "c", path, "--oracle", "stored", "--target", TARGET, "--n", 10)
+    assert found.exit_code == 2
+    formula = pool[20].formula
+    assert f"{path}: structure 20 ({formula}) is periodic" in found.output
+
+
 def test_another_campaign_is_refused(tmp_path, pool):
     options = (tmp_path / "pool.xyz", "--oracle", "stored", "--target", TARGET, "--n", 10)
     assert invoke(tmp_path / "c", *options, "--batch", 5).exit_code == 0

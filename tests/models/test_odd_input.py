@@ -7,12 +7,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import GroupKFold
 
-from kernchem import GPR, KRR, MultiFidelityGPR
+from kernchem import GPR, KRR, DeltaLearner, MultiFidelityGPR
 from kernchem.datasets import load_qm_small
 from kernchem.descriptors import BagOfBonds
-from kernchem.errors import LabelError, SettingError, SingularKernelError
+from kernchem.errors import LabelError, SettingError, SingularKernelError, StructureError
 from kernchem.kernels import Gaussian, Polynomial
-from kernchem.models import LeaveOneOutSearch
+from kernchem.models import LeaveOneOutSearch, Term
 
 FIXED = {"alpha": 0.1, "optimizer": None}
 SAMPLES = np.random.default_rng(0).normal(size=(25, 3))
@@ -97,6 +97,10 @@ MOLECULES = load_qm_small()[:40]
 ENERGIES = MOLECULES["atomization_energy"]
 
 
+def squared_sizes(structures):
+    return structures.sizes**2.0
+
+
 @pytest.fixture(scope="module")
 def process():
     model = GPR(Gaussian(100.0), descriptor=BagOfBonds(), **FIXED, calibration=None)
@@ -134,3 +138,32 @@ def test_seeds_that_are_none(seed):
         GPR(**FIXED).fit(SAMPLES, LABELS).sample_y(SAMPLES, random_state=seed)
     with pytest.raises(SettingError, match=r"random_state=.*whole number"):
         MultiFidelityGPR(random_state=seed).fit(SAMPLES, LABELS)
+
+
+def boxed(number, molecules):
+    """The molecules, of which one is in a periodic box."""
+    atoms = molecules.to_ase()
+    atoms[number].set_cell([9.0, 9.0, 9.0])
+    atoms[number].pbc = True
+    return atoms
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        KRR(descriptor=BagOfBonds(), **FIXED),
+        GPR(descriptor=BagOfBonds(), **FIXED),
+        KRR(Term(BagOfBonds()), **FIXED),
+        DeltaLearner(KRR(descriptor=BagOfBonds(), **FIXED), squared_sizes, slope=1),
+        DeltaLearner(KRR(descriptor=BagOfBonds(), **FIXED), squared_sizes),
+        LeaveOneOutSearch(KRR(descriptor=BagOfBonds())),
+    ],
+)
+def test_a_molecule_is_named_by_its_own_number_beside_weights_of_zero(model, monkeypatch):
+    monkeypatch.setattr("kernchem.models.delta_slopes._PILOT_ROWS", 29)
+    weights = np.ones(40)
+    weights[:10] = 0.0
+    with pytest.raises(
+        StructureError, match=f"^structure 39 .{MOLECULES[39].formula}. is periodic"
+    ):
+        model.fit(boxed(39, MOLECULES), ENERGIES, sample_weight=weights)

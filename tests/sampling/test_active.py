@@ -364,6 +364,28 @@ def test_errors(tmp_path):
         campaign(tmp_path).run(data[:70])
 
 
+@pytest.mark.parametrize("place", [3, 14])
+def test_a_molecule_is_named_by_its_number_in_the_pool(tmp_path, place):
+    data = pool()
+    order = campaign(tmp_path / "first", stop=18).run(data).selected_
+    odd = data[int(order[place])].positions
+
+    def baseline(structures):
+        values = structures.sizes * 1.0
+        same = [np.array_equal(one.positions, odd) for one in structures]
+        return np.where(same, np.nan, values)
+
+    learner = ActiveLearner(
+        DeltaLearner(model(), baseline, slope=1),
+        TARGET,
+        folder=tmp_path / "c",
+        batch_size=6,
+        stop=18,
+    )
+    with pytest.raises(PropertyError, match=f"^structure {order[place]} "):
+        learner.run(data)
+
+
 @pytest.mark.filterwarnings("ignore:.*cannot be left out")
 @pytest.mark.parametrize("given", [True, False])
 def test_a_campaign_that_ends_before_its_first_model_has_one(tmp_path, given):

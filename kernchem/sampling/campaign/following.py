@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
+from kernchem._validation import numbered
 from kernchem.errors import (
     CompositionError,
     SettingError,
@@ -71,7 +72,8 @@ class Follower:
         if how == "appended":
             try:
                 new = slice(len(labels) - n_new, None)
-                _append(self.model, structures[new], labels[new])
+                with numbered(range(self.n_known, len(labels))):
+                    _append(self.model, structures[new], labels[new])
             except (CompositionError, UnknownElementError, SingularKernelError):
                 how = self._instead()
         if how != "appended":

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from kernchem._validation import is_whole
+from kernchem._validation import is_whole, numbered
 from kernchem._warnings import collected_warnings
 from kernchem.errors import (
     CompositionError,
@@ -174,7 +174,7 @@ class Campaign:
             return "unchanged"
         # Of few labels there is much to complain; only the last model's troubles matter.
         try:
-            with collected_warnings() as self._told:
+            with collected_warnings() as self._told, numbered(rows):
                 return self.follower.learn(self.pool[rows], self.ledger.labels[rows])
         except CompositionError as error:
             if self.follower.model is not None:
