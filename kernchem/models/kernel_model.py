@@ -17,7 +17,7 @@ from kernchem._threads import blas_for
 from kernchem._validation import check_labels, check_weights, numbered
 from kernchem.descriptors import Descriptor
 from kernchem.elements import formula
-from kernchem.errors import KernchemWarning, SettingError
+from kernchem.errors import KernchemWarning, SettingError, StructureError
 from kernchem.kernels import NAMED_KERNELS
 from kernchem.kernels.declarations import indefinite_cause
 from kernchem.models.composition import CompositionSpace
@@ -27,6 +27,7 @@ from kernchem.models.terms import Terms, joined, kernel_for, with_widths
 from kernchem.models.training_set import LabelErrors, TrainingSet, fold_numbers
 from kernchem.models.tuning import Trial, kernel_matrix
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
+from kernchem.structure import Structure
 from kernchem.structures import Structures, as_structures
 
 __all__ = ["KernelModel", "Prepared", "panels", "require_choice", "require_symmetric", "settled"]
@@ -314,10 +315,23 @@ class KernelModel(RegressorMixin, BaseEstimator):
             structures = as_structures(X)
             return structures, check_labels(y, len(structures))
         # A kernel matrix is too large to be copied; features are, as predictions depend on them.
-        samples = validate_data(self, X, dtype=np.float64, copy=not self._precomputed)
+        samples = self._rows_of(X, copy=not self._precomputed)
         if self._precomputed:
             require_symmetric(samples)
         return samples, check_labels(y, len(samples))
+
+    def _rows_of(self, X: Any, **options: Any) -> _Array:
+        """Return samples as rows of numbers, checked by scikit-learn with these options."""
+        several = isinstance(X, list | tuple | Structures) or getattr(X, "ndim", 0) == 1
+        one = next(iter(X), None) if several else X
+        if isinstance(one, Structure) or hasattr(one, "get_atomic_numbers"):
+            name = type(self).__name__
+            raise StructureError(
+                "structures are not numbers: give descriptor=, e.g. "
+                f"{name}(descriptor=BagOfBonds()), or put a descriptor before it in a pipeline"
+            )
+        rows: _Array = validate_data(self, X, dtype=np.float64, **options)
+        return rows
 
     def _training_set(
         self, samples: Any, targets: _Array, weights: _Array, errors: LabelErrors
@@ -424,7 +438,7 @@ class KernelModel(RegressorMixin, BaseEstimator):
         """Return features of samples and of the training set, and the linear part (m, p)."""
         check_is_fitted(self, "dual_coef_")
         if not self.takes_structures:
-            features = validate_data(self, X, reset=False, dtype=np.float64)
+            features = self._rows_of(X, reset=False)
             return features, self._training.features, np.zeros((len(features), 0))
         structures = as_structures(X)
         features, known = self._features_with_training(structures)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from kernchem._threads import blas_for
 from kernchem._validation import check_labels, check_weights, generator_of, is_positive, is_whole
@@ -131,11 +131,7 @@ class LevelsModel(KernelModel):
 
     def _checked_input(self, X: Any, y: Any) -> tuple[Any, _Array]:
         """Return samples that can be indexed, and labels in the shape that they have."""
-        samples: Any
-        if self.takes_structures:
-            samples = as_structures(X)
-        else:
-            samples = validate_data(self, X, dtype=np.float64, copy=True)
+        samples = as_structures(X) if self.takes_structures else self._rows_of(X, copy=True)
         y = None if y is None else np.asanyarray(y)
         if y is not None and y.ndim == 2 and y.shape[1] == 1:
             # Warns, as scikit-learn does, that one level needs no column of its own.
@@ -379,7 +375,7 @@ class LevelsModel(KernelModel):
         known = self._training.features
         molecules: Structures | None = None
         if not self.takes_structures:
-            features = validate_data(self, X, reset=False, dtype=np.float64)
+            features = self._rows_of(X, reset=False)
         else:
             structures = as_structures(X)
             features, known = self._features_with_training(structures)

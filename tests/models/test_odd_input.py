@@ -140,6 +140,35 @@ def test_seeds_that_are_none(seed):
         MultiFidelityGPR(random_state=seed).fit(SAMPLES, LABELS)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        KRR(),
+        GPR(),
+        MultiFidelityGPR(),
+        DeltaLearner(KRR(), "gfn2_atomization_energy", slope=1),
+    ],
+)
+@pytest.mark.parametrize("n", [1, 5])
+def test_structures_ask_for_a_descriptor(model, n):
+    molecules, labels = MOLECULES[:n], ENERGIES[:n]
+    atoms = molecules.to_ase()
+    objects = np.empty(n, dtype=object)
+    objects[:] = list(molecules)
+    given = [molecules, list(molecules), tuple(atoms), atoms, [atoms[0]] * n, objects]
+    name = type(getattr(model, "model", model)).__name__
+    for X in given if n > 1 else [*given, atoms[0], molecules[0]]:
+        with pytest.raises(StructureError, match=rf"give descriptor=, e\.g\. {name}\(descriptor="):
+            model.fit(X, labels)
+
+
+def test_structures_ask_a_fitted_model_for_a_descriptor():
+    for model in (KRR(**FIXED), GPR(**FIXED), MultiFidelityGPR(optimizer=None)):
+        model.fit(SAMPLES, LABELS)
+        with pytest.raises(StructureError, match="give descriptor="):
+            model.predict(MOLECULES.to_ase())
+
+
 def boxed(number, molecules):
     """The molecules, of which one is in a periodic box."""
     atoms = molecules.to_ase()
