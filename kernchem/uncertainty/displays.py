@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from kernchem.errors import SettingError
 from kernchem.uncertainty._axes import (
     COLOUR,
     DRAWN_AS_POINTS,
@@ -136,9 +137,18 @@ class _Display(ABC):
         Raises
         ------
         SettingError
-            If shapes differ, a number is not finite, or a standard deviation is not above zero.
+            If the estimator predicts no standard deviations, shapes differ, a number is not
+            finite, or a standard deviation is not above zero.
         """
-        mean, std = estimator.predict(X, return_std=True)
+        try:
+            mean, std = estimator.predict(X, return_std=True)
+        except TypeError as error:
+            if "return_std" not in str(error):
+                raise
+            raise SettingError(
+                f"{type(estimator).__name__} predicts no standard deviations, which "
+                f"{cls.__name__} shows; use a model with error bars such as GPR"
+            ) from None
         return cls(y, mean, std, unit=unit).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> Self:

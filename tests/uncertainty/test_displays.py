@@ -12,8 +12,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import kernchem
+from kernchem import KRR
 from kernchem import uncertainty as unc
 from kernchem.errors import SettingError
 
@@ -155,6 +158,16 @@ def test_from_estimator(display, rng):
     assert_allclose(shown.y, y[30:])
     if display is not unc.ResidualsDisplay:
         assert_allclose(shown.std, model.predict(X[30:], return_std=True)[1])
+
+
+@pytest.mark.parametrize("display", WITH_STD)
+def test_a_model_without_error_bars_has_none_to_show(display, rng):
+    X = rng.uniform(0, 6, size=(20, 1))
+    y = np.sin(X[:, 0])
+    model = KRR(alpha=0.1, optimizer=None)
+    for one in (model, make_pipeline(StandardScaler(), model)):
+        with pytest.raises(SettingError, match=r"no standard deviations.*such as GPR"):
+            display.from_estimator(one.fit(X, y), X, y)
 
 
 def test_residuals_from_leave_one_out(rng):
