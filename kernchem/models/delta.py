@@ -7,7 +7,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
+from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from kernchem._validation import check_labels, check_weights
@@ -141,7 +143,8 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         y : array (n,) or (n, n_targets)
             Labels, in the unit of the baseline.
         sample_weight : array (n,), optional
-            Weights of the squared residuals, also passed on to the model if given.
+            Weights of the squared residuals, also passed on to the model if given, to the last
+            step of a pipeline.
         baseline : array (n,) or (n, n_columns), optional
             Where the object was made without one.
         **fit_params
@@ -160,7 +163,7 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         self._sources = [] if self.baseline is None else sources_of(self.baseline)
         self._space = CompositionSpace(structures[weights > 0])
         if sample_weight is not None:
-            fit_params = {**fit_params, "sample_weight": weights}
+            fit_params = {**fit_params, _name_of_weights(self.model): weights}
         basis = np.zeros((len(structures), self._space.vectors.shape[1]))
         basis[weights > 0] = self._space.basis(structures[weights > 0])
         task = DeltaTask(
@@ -372,3 +375,10 @@ class DeltaLearner(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         tags.target_tags.multi_output = True
         tags.no_validation = True
         return tags
+
+
+def _name_of_weights(model: Any) -> str:
+    """Return under which name the ``fit`` of a model takes weights of samples."""
+    if isinstance(model, Pipeline) and not get_config()["enable_metadata_routing"]:
+        return f"{model.steps[-1][0]}__sample_weight"
+    return "sample_weight"

@@ -6,6 +6,7 @@ from ase.build import molecule
 from delta_oracle import element_counts, kernel_slopes
 from effort import size
 from numpy.testing import assert_allclose
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, Ridge
@@ -355,6 +356,22 @@ def test_weights_hold_for_offsets_and_slope_too(small):
     assert_allclose(weighted.slope_, plain.slope_, rtol=1e-9)
     assert_allclose(weighted.predict(small), plain.predict(small), rtol=1e-8)
     assert np.flatnonzero(np.isnan(weighted.model_.loo_residuals_)).tolist() == [199]
+
+
+def test_weights_reach_the_last_step_of_a_pipeline(small):
+    weights = np.ones(60)
+    weights[::3] = 2.0
+    rows = np.repeat(np.arange(60), weights.astype(int))
+    learner = DeltaLearner(make_pipeline(BagOfBonds(), Ridge(1.0)), GFN2)
+    y = small["atomization_energy"][:60]
+    repeated = clone(learner).fit(small[rows], y[rows])
+    weighted = clone(learner).fit(small[:60], y, sample_weight=weights)
+    assert_allclose(weighted.predict(small[:60]), repeated.predict(small[:60]), rtol=1e-8)
+    with config_context(enable_metadata_routing=True):
+        routed = DeltaLearner(
+            make_pipeline(BagOfBonds(), Ridge(1.0).set_fit_request(sample_weight=True)), GFN2
+        ).fit(small[:60], y, sample_weight=weights)
+    assert_allclose(routed.predict(small[:60]), repeated.predict(small[:60]), rtol=1e-8)
 
 
 @pytest.mark.parametrize(
