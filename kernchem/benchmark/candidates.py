@@ -10,6 +10,7 @@ from typing import Any
 from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Kernel
 
+from kernchem._identity import describe
 from kernchem._validation import is_positive, short
 from kernchem._warnings import collected_warnings
 from kernchem.descriptors import (
@@ -32,7 +33,6 @@ from kernchem.kernels import NAMED_KERNELS, Average, BestMatch, Gaussian, Laplac
 from kernchem.models import GPR, KRR, CompositionBaseline, DeltaLearner
 from kernchem.models.recipes import RECIPES
 from kernchem.models.terms import Term, TermProduct, Terms, TermSum, joined, kernel_for
-from kernchem.sampling.campaign.following import describe
 
 __all__ = [
     "COMPOSITION",

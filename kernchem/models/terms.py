@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, clone
 from sklearn.gaussian_process.kernels import Kernel
 
+from kernchem._identity import describe
 from kernchem._validation import is_positive, short
 from kernchem.descriptors import Descriptor
 from kernchem.errors import SettingError
@@ -211,7 +212,7 @@ def joined(terms: Terms) -> tuple[JointDescriptor, JointKernel, list[float | Non
         for factor in factors:
             _check(factor)
             names = list(descriptors)
-            key = f"{type(factor.descriptor).__qualname__} {factor.descriptor.get_params()!r}"
+            key = describe(factor.descriptor)
             if key not in descriptors:
                 descriptors[key] = factor.descriptor
                 names.append(key)

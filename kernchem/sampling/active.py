@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator
 
+from kernchem._identity import describe, digest
 from kernchem._validation import is_whole, real_numbers, short
 from kernchem.errors import SettingError
 from kernchem.sampling.campaign.folder import Journal
 from kernchem.sampling.campaign.following import (
-    describe,
     hyperparameters_of,
     kernel_part,
     values_of_baselines,
@@ -27,7 +26,7 @@ from kernchem.sampling.campaign.reports import draw_history
 from kernchem.sampling.campaign.stop import stop_rule
 from kernchem.sampling.inputs import is_index
 from kernchem.sampling.selector import BatchSelector
-from kernchem.structures import Structures, as_structures
+from kernchem.structures import as_structures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -220,14 +219,14 @@ class ActiveLearner(BaseEstimator):
             "batch_size": int(self.batch_size),
             "initial": None if self.initial is None else int(self.initial),
             "target": self.target,
-            "pool": _digest(batch),
+            "pool": digest(batch),
             "labels": describe(known),
             **{name: describe(value) for name, value in options.items() if value is not None},
             "baselines": baselines,
             "lent": hyperparameters_of(selector.kernel),
         }
         if targets is not None and not is_index(targets):
-            settings["geometries"] = _digest(as_structures(targets))
+            settings["geometries"] = digest(as_structures(targets))
         try:
             folder = Path(self.folder)
         except TypeError:
@@ -320,13 +319,3 @@ def _known(labels: Any, n_pool: int) -> _Array:
             "pool, NaN where there is none"
         )
     return found
-
-
-def _digest(pool: Structures) -> str:
-    """Return a checksum of the structures, not of their properties."""
-    found = hashlib.sha256()
-    for name in ("numbers", "positions", "offsets", "cells", "pbc", "charge", "multiplicity"):
-        value = getattr(pool, name, None)
-        if value is not None:
-            found.update(np.ascontiguousarray(value).tobytes())
-    return found.hexdigest()

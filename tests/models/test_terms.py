@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from ase.build import molecule
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.gaussian_process.kernels import ConstantKernel
@@ -12,7 +13,13 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from kernchem import KRR, DeltaLearner, Structures
 from kernchem.datasets import load_qm_small
-from kernchem.descriptors import BagOfBonds, CoulombMatrix, EncodedBonds, OverlapEigenvalues
+from kernchem.descriptors import (
+    BagOfBonds,
+    CoulombMatrix,
+    EncodedBonds,
+    InverseDistances,
+    OverlapEigenvalues,
+)
 from kernchem.errors import KernchemWarning, SettingError
 from kernchem.kernels import AtomSum, Constant, Gaussian, Laplacian, Linear
 from kernchem.models import Term, TermProduct, TermSum
@@ -75,6 +82,15 @@ def test_a_descriptor_that_occurs_twice_is_computed_once(data, monkeypatch):
     )
     (atoms() + Term(ATOMS, AtomSum(Linear())))(data[:5])
     assert len(calls) == 1
+
+
+def test_descriptors_that_look_alike_are_two():
+    """A structure among the settings, whose text does not tell its positions."""
+    first, second = molecule("CH4"), molecule("CH4")
+    second.positions *= 1.1
+    parts = [Term(InverseDistances(one), Linear()) for one in (first, second)]
+    expected = sum(part([first, second]) for part in parts)
+    assert_allclose((parts[0] + parts[1])([first, second]), expected, rtol=1e-12)
 
 
 @pytest.mark.slow

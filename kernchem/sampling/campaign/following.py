@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +23,6 @@ from kernchem.structures import Structures
 __all__ = [
     "Follower",
     "bounds_of_mae",
-    "describe",
     "hyperparameters_of",
     "kernel_part",
     "values_of_baselines",
@@ -186,29 +184,3 @@ def bounds_of_mae(residuals: _Array, seed: int) -> tuple[float | None, float | N
     means = [sizes[rng.integers(len(sizes), size=len(sizes))].mean() for _ in range(_RESAMPLES)]
     lower, upper = np.quantile(means, _BOUNDS)
     return float(sizes.mean()), float(lower), float(upper)
-
-
-def describe(value: Any) -> str:
-    """Return all settings of an object as text, the same in every process."""
-    if isinstance(value, np.ndarray):
-        # Of objects, an array holds the places in memory.
-        plain = np.ascontiguousarray(value).tobytes()
-        told = repr(value.tolist()).encode() if value.dtype.kind == "O" else plain
-        digest = hashlib.sha256(told).hexdigest()[:16]
-        return f"array{value.shape} {value.dtype} {digest}"
-    if isinstance(value, list | tuple | set | frozenset):
-        return f"[{', '.join(map(describe, value))}]"
-    if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    shown: Any = type(value).__repr__
-    settings = value if isinstance(value, dict) else None
-    if hasattr(value, "get_params"):
-        settings = value.get_params(deep=False)
-    elif shown is object.__repr__:
-        settings = getattr(value, "__dict__", {})
-    return repr(value) if settings is None else _with_settings(type(value).__name__, settings)
-
-
-def _with_settings(name: str, settings: dict[str, Any]) -> str:
-    told = (f"{key}={describe(value)}" for key, value in sorted(settings.items()))
-    return f"{name}({', '.join(told)})"
