@@ -29,6 +29,10 @@ _ROUNDING = 1e-15
 _LONGEST = 2.0
 _ENDLESS = 1e200
 _TRIES = 3
+# Error of a group of atoms, relative to the largest of an atom, that may wait for others.
+_SMALL = 0.01
+# Links, relative to 1 / n, with less than this tell nothing but the rounding of stronger ones.
+_WEAKEST = 1e-14
 
 
 # -- similarities of a tile ------------------------------------------------------------------------
@@ -262,11 +266,13 @@ def _links(P, links):
 
 
 @jit
-def _solve(links, x):
+def _solve(links, x, weakest, small):
     """Solve H x = x in place for the H that has these links, with the last of x at zero.
 
     Elimination of the first unknown leaves a matrix of the same kind, whose diagonal again is a sum
-    of links: all terms are positive, and weak links between strong groups lose no digits.
+    of links: all terms are positive, and weak links between strong groups lose no digits. The right
+    side of a group loses them where its atoms cancel: groups with links of less than ``weakest``
+    stay where they are, and so do those that a right side of less than ``small`` would move far.
     """
     n = len(x)
     part = np.empty(n)
@@ -275,8 +281,10 @@ def _solve(links, x):
         for i in range(k + 1, n):
             pivot += links[i, k]
         # Nothing determines a potential without links.
-        inverse = 1.0 / pivot if pivot > _TINY else 0.0
+        inverse = 1.0 / pivot if pivot > weakest else 0.0
         x[k] *= inverse
+        if abs(x[k]) > _LONGEST and abs(x[k]) * pivot <= small:
+            x[k] = 0.0
         for i in range(k + 1, n):
             x[i] += links[i, k] * x[k]
             part[i] = links[i, k]
@@ -301,7 +309,8 @@ def _newton(M, P, sums, u, error, links, step, trial, Q, top, factor, new_sums):
     _links(P, links)
     for i in range(n):
         step[i] = 1.0 / n - sums[i]
-    _solve(links, step)
+    # A long way of a group for the sake of a small error would shorten all other steps: it waits.
+    _solve(links, step, _TINY, _SMALL * error)
     # False for NaN as well: strong groups that have no link left cannot be balanced by a step.
     if not np.abs(step).sum() < _ENDLESS:
         return np.inf
@@ -382,7 +391,7 @@ def _sensitivity(C, P, gamma, W):
     for i in range(n):
         alpha[i] = _dot(P[i], C[i], m) - m * _dot(P[i], beta, m)
     _links(P, links)
-    _solve(links, alpha)
+    _solve(links, alpha, _WEAKEST / n, 0.0)
     for i in range(n):
         for j in range(m):
             beta[j] -= P[i, j] * alpha[i]

@@ -220,6 +220,26 @@ def test_plans_where_steps_of_newton_fail(C):
     assert best - 0.3 * np.log(16) <= (C * P).sum() <= best + 1e-6
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "gamma"),
+    [
+        ([2.6, 2.8, 2.4, 0.0], [2.6, 2.8, 2.4, 0.0], 1e-2),
+        ([1.2, 2.2, 1.3, 3.8], [1.9, 3.8, 1.5, 0.8], 1e-2),
+        ([3.7, 0.2, 3.3], [2.0, 3.3, 1.6], 1e-3),
+        ([3.5, 0.5, 0.2, 1.4], [3.6, 2.3, 3.5, 2.7], 1e-3),
+        ([0.1, 0.7, 0.8], [2.4, 2.8, 1.0], 1e-4),
+    ],
+)
+def test_plans_of_groups_with_weak_links_converge(left, right, gamma):
+    C = np.exp(-2.0 * np.subtract.outer(left, right) ** 2)
+    P, error, limit = transport(C, gamma, 1e-10, 50)
+    assert error <= limit
+    assert_allclose(P.sum(axis=0), 1.0 / len(C), rtol=1e-9)
+    assert_allclose(P.sum(axis=1), 1.0 / len(C), atol=2.0 * limit)
+    best = C[linear_sum_assignment(C, maximize=True)].sum() / len(C)
+    assert best - gamma * np.log(len(C)) <= (C * P).sum() <= best + 1e-9
+
+
 def test_a_step_without_links_is_refused():
     P, M = np.array([[0.4, 0.0], [0.0, 0.6]]), np.zeros((2, 2))
     P[0, 1] = P[1, 0] = 1e-250
@@ -317,6 +337,29 @@ def test_gradients_of_a_small_gamma(rng):
     gradient = kernel(X, eval_gradient=True)[1][:, :, 0]
     above, below = (kernel.clone_with_theta(kernel.theta + h)(X) for h in (step, -step))
     assert_allclose(gradient, (above - below) / (2 * step), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.02, 1e-2, 1e-3, 1e-4, 1e-6])
+def test_gradients_of_groups_that_are_not_linked(gamma):
+    # Two atoms near each other form a plan of their own, with one number that has a closed form.
+    batch = Environments([[0.0], [0.3], [5.0]], [6] * 3, [0, 3])
+    kernel = REMatch(Gaussian(0.5), gamma=gamma, normalize=False, tol=1e-13)
+    K, gradient = kernel(batch, eval_gradient=True)
+    near, far = np.exp(-0.5 * 0.6**2), np.exp(-(1.0 - np.exp(-0.5 * 0.6**2)) / gamma)
+    crossed = far / (1.0 + far)
+    assert_allclose(K, 1.0 - 2.0 / 3.0 * crossed * (1.0 - near), rtol=1e-12)
+    slope = 2.0 / 3.0 * crossed * (1.0 - (1.0 - crossed) * (1.0 - near) / gamma)
+    tolerance = 1e-9 + 1e-14 / gamma
+    assert_allclose(gradient, [[[slope * near * 0.6**2]]], rtol=1e-9, atol=tolerance)
+
+
+def test_gradients_of_groups_with_weak_links():
+    rng = np.random.default_rng(3)
+    batch = Environments(rng.normal(size=(48, 2)), [6] * 48, np.arange(0, 49, 6))
+    kernel = REMatch(Gaussian(0.5), gamma=0.01, normalize=False, tol=1e-13)
+    gradient, step = kernel(batch, eval_gradient=True)[1][:, :, 0], 1e-4
+    above, below = (kernel.clone_with_theta(kernel.theta + h)(batch) for h in (step, -step))
+    assert_allclose(gradient, (above - below) / (2 * step), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
