@@ -5,7 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["indefinite_cause"]
+from sklearn.gaussian_process.kernels import WhiteKernel
+
+from kernchem.kernels.elementary import WhiteNoise
+
+__all__ = ["holds_noise", "indefinite_cause"]
+
+
+def holds_noise(kernel: Any) -> bool:
+    """Return whether a kernel is white noise or is made of it.
+
+    Parameters
+    ----------
+    kernel : kernel
+        Of :mod:`kernchem.kernels` or of scikit-learn.
+
+    Returns
+    -------
+    bool
+        Then a sample of two sets is not like itself.
+    """
+    return any(isinstance(part, WhiteNoise | WhiteKernel) for part in _parts(kernel))
 
 
 def indefinite_cause(kernel: Any) -> str:

@@ -25,6 +25,7 @@ from kernchem.kernels.atom_groups import (
 )
 from kernchem.kernels.base import RadialKernel
 from kernchem.kernels.coupling import Coupling, coupling_matrix
+from kernchem.kernels.declarations import holds_noise
 from kernchem.kernels.dot import Linear, Polynomial
 from kernchem.kernels.features import Matrix, mirror_panels
 from kernchem.kernels.vector import Gaussian
@@ -86,13 +87,14 @@ class StructureKernel(Kernel):
             Name to value.
         """
         params = dict(super().get_params(deep=False))
-        if deep and hasattr(self.base, "get_params"):
+        if deep and isinstance(self.base, Kernel):
             params.update((f"base__{k}", v) for k, v in self.base.get_params().items())
         return params
 
     @property
     def hyperparameters(self) -> list[Hyperparameter]:
         """Hyperparameters of the kernel between atoms, for scikit-learn."""
+        self._check_base()
         return [
             Hyperparameter(f"base__{h.name}", h.value_type, h.bounds, h.n_elements)
             for h in self.base.hyperparameters
@@ -101,15 +103,18 @@ class StructureKernel(Kernel):
     @property
     def theta(self) -> Matrix:
         """Logarithms of the hyperparameters that are not fixed."""
+        self._check_base()
         return np.asarray(self.base.theta)
 
     @theta.setter
     def theta(self, theta: npt.ArrayLike) -> None:
+        self._check_base()
         self.base.theta = theta
 
     @property
     def bounds(self) -> Matrix:
         """Bounds of :attr:`theta`."""
+        self._check_base()
         return np.asarray(self.base.bounds)
 
     @property
@@ -223,11 +228,19 @@ class StructureKernel(Kernel):
         """Return what ``repr`` tells besides the common arguments."""
         return []
 
-    def _check(self) -> None:
+    def _check_base(self) -> None:
         if not isinstance(self.base, Kernel) or isinstance(self.base, StructureKernel):
             raise SettingError(
                 f"base={self.base!r} is no kernel between rows of features; give one such as "
                 "Gaussian()"
+            )
+
+    def _check(self) -> None:
+        self._check_base()
+        if holds_noise(self.base):
+            raise SettingError(
+                f"base={self.base!r} holds white noise, of which a structure and its copy would "
+                f"not have the same; add it outside: {type(self).__name__}(...) + WhiteNoise()"
             )
         if not isinstance(self.normalize, bool):
             raise SettingError(f"normalize={self.normalize!r}; use True or False")

@@ -9,7 +9,7 @@ import pytest
 from effort import size
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, DotProduct, RationalQuadratic
+from sklearn.gaussian_process.kernels import RBF, DotProduct, RationalQuadratic, WhiteKernel
 
 from kernchem.environments import Environments, FeatureBlock
 from kernchem.errors import SettingError, StructureError
@@ -24,6 +24,7 @@ from kernchem.kernels import (
     Matern,
     Polynomial,
     REMatch,
+    WhiteNoise,
 )
 from kernchem.kernels.atom_groups import AtomGroup, on_shared_columns, row_panels
 
@@ -299,6 +300,31 @@ def test_wrong_arguments_are_named(rng, arguments, message):
     kernel = AtomSum(**{"base": Gaussian(), **arguments})
     with pytest.raises(SettingError, match=message):
         kernel(made(rng))
+
+
+@pytest.mark.parametrize("base", ["gaussian", Gaussian, None, AtomSum(Gaussian())])
+@pytest.mark.parametrize("kind", [AtomSum, Average, BestMatch, REMatch])
+def test_hyperparameters_of_what_is_no_kernel_are_refused(kind, base):
+    kernel = kind(base)
+    for name in ("theta", "bounds", "hyperparameters"):
+        with pytest.raises(SettingError, match="no kernel between rows"):
+            getattr(kernel, name)
+    with pytest.raises(SettingError, match="no kernel between rows"):
+        kernel.theta = [0.0]
+    assert kernel.get_params()["base"] is base
+
+
+@pytest.mark.parametrize(
+    "base", [WhiteNoise(0.5), Gaussian() + WhiteKernel(0.5), Constant() * (RBF() + WhiteNoise())]
+)
+@pytest.mark.parametrize("kind", [AtomSum, Average, BestMatch, REMatch])
+def test_noise_of_atoms_is_refused(rng, kind, base):
+    X, cure = made(rng), rf"outside: {kind.__name__}\(...\) \+ WhiteNoise\(\)"
+    for call in (kind(base), kind(base).diag):
+        with pytest.raises(SettingError, match=cure):
+            call(X)
+    noisy = kind(Gaussian()) + WhiteNoise(0.5)
+    assert_allclose(np.diag(noisy(X)), noisy.diag(X), rtol=1e-9)
 
 
 def test_wrong_samples_are_named(rng):
