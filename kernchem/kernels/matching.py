@@ -21,9 +21,11 @@ from kernchem.kernels.structure import StructureKernel, inner_kernel
 
 __all__ = ["BestMatch", "REMatch"]
 
-# Atoms per panel of rows and per tile of columns. Panels are small, as matchings take longer than
-# the similarities they need: threads get equal shares.
+# Atoms per panel of rows, at least and at most, and per tile of columns. Wide ones make the most of
+# products of matrices; many panels give threads equal shares.
 _PANEL = 64
+_WIDE_PANEL = 512
+_SHARES = 32
 _TILE = 1024
 #: Columns where derivatives of a base kernel come with those among the atoms of both sides.
 _NARROW_TILE = 256
@@ -55,11 +57,13 @@ class _Matching(StructureKernel):
         right = X if Y is None else Y
         n_slopes = len(self.theta) if with_gradient else 0
         tiles = AtomTiles(self.base, self.coupling, X, right)
-        width = _NARROW_TILE if n_slopes and tiles.profile is None else _TILE
+        height, width = max(_PANEL, min(len(X.numbers) // _SHARES, _WIDE_PANEL)), _TILE
+        if n_slopes and tiles.profile is None:
+            height, width = _PANEL, _NARROW_TILE
         out = np.zeros((len(X), len(right)))
         slopes = np.zeros((n_slopes, *out.shape))
         # The last panels of a triangle are the longest, so they go first.
-        panels = structure_runs(X.offsets, _PANEL)[:: -1 if Y is None else 1]
+        panels = structure_runs(X.offsets, height)[:: -1 if Y is None else 1]
         failures: list[tuple[int, float]] = []
 
         def fill(first: int, last: int) -> None:
@@ -137,7 +141,7 @@ class BestMatch(_Matching):
     with respect to hyperparameters are those at the best matching, which jump where it changes.
 
     Cost O(n_A^2 n_B) for each pair, n_A <= n_B (Hungarian method), beside the similarities of the
-    atoms. Memory beside the result: the features once more in the columns in use, and 1 MiB per
+    atoms. Memory beside the result: the features once more in the columns in use, and 10 MiB per
     thread, or the similarities of one pair of structures where they need more.
 
     References

@@ -362,9 +362,12 @@ def test_gradients_of_groups_with_weak_links():
     assert_allclose(gradient, (above - below) / (2 * step), atol=1e-6)
 
 
+@pytest.mark.parametrize("shares", [2, 32])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_number_of_threads_changes_no_bit(rng, kind, monkeypatch):
+def test_the_number_of_threads_changes_no_bit(rng, kind, shares, monkeypatch):
     monkeypatch.setattr(matching, "_PANEL", 4)
+    monkeypatch.setattr(matching, "_WIDE_PANEL", 7)
+    monkeypatch.setattr(matching, "_SHARES", shares)
     monkeypatch.setattr(matching, "_TILE", 6)
     monkeypatch.setattr(matching, "_NARROW_TILE", 5)
     X = made(rng, (3, 1, 2, 7, 2, 3))
