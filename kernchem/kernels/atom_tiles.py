@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kernchem.environments import Environments
-from kernchem.kernels import matching_jit
-from kernchem.kernels.atom_groups import (
-    AtomGroup,
-    atom_groups,
-    kept_groups,
-    on_all_columns,
-)
-from kernchem.kernels.coupling import Coupling, coupling_matrix
-from kernchem.kernels.features import Matrix
-from kernchem.kernels.structure import (
+from kernchem.kernels import matching_jit, structure_jit
+from kernchem.kernels.atom_bases import (
     base_with_gradient,
     inner_kernel,
     product_profile,
     sees_differences,
 )
+from kernchem.kernels.atom_groups import AtomGroup, atom_groups, kept_groups, on_all_columns
+from kernchem.kernels.coupling import Coupling, coupling_matrix
+from kernchem.kernels.features import Matrix
 
-__all__ = ["AtomTiles", "structure_runs"]
+__all__ = ["AtomTiles", "own_runs", "structure_runs"]
+
+#: Pairs of atoms, of structures that are compared with themselves at once (1 MiB).
+_OWN_PAIRS = 1 << 17
 
 _Columns = npt.NDArray[np.int64]
 
@@ -46,6 +45,7 @@ class AtomTiles:
     def __init__(self, base: Any, coupling: Coupling, X: Environments, Y: Environments) -> None:
         self.base = inner_kernel(base)
         self.profile = product_profile(self.base)
+        self._rows, self._coupling = X, coupling
         self._offsets = X.offsets, Y.offsets
         self._n_features = None if sees_differences(self.base) else X.n_features
         left = atom_groups(X)
@@ -100,6 +100,53 @@ class AtomTiles:
             )
         return out, slopes
 
+    def within(self, start: int, stop: int) -> Iterator[Matrix]:
+        """Yield similarities among the atoms of each structure of a run; Y must be X.
+
+        Parameters
+        ----------
+        start, stop : int
+            First structure, and the one behind the last.
+
+        Yields
+        ------
+        array (n_atoms, n_atoms)
+            One for each structure.
+        """
+        if self.profile is None:
+            weights = coupling_matrix(self._coupling)
+            for k in range(start, stop):
+                item = self._rows[k]
+                coupled = weights[np.ix_(item.numbers, item.numbers)]
+                yield np.ascontiguousarray(coupled * self.base(item.values))
+            return
+        offsets = self._offsets[0][start : stop + 1]
+        sizes = np.diff(offsets)
+        places = np.concatenate([[0], np.cumsum(sizes**2)])
+        out = np.zeros(places[-1])
+        for left, right, weight, shared in self._pairs:
+            one, other = left.of_structures(start, stop), right.of_structures(start, stop)
+            if not len(one.atoms) or not len(other.atoms):
+                continue
+            p, q = one.values, other.values
+            if shared is not None:
+                p, q = np.ascontiguousarray(p[:, shared[0]]), np.ascontiguousarray(q[:, shared[1]])
+            structure_jit.place_own(
+                p,
+                q,
+                one.norms,
+                other.norms,
+                *self.profile,
+                weight,
+                (one.owners - start, other.owners - start),
+                (one.atoms, other.atoms),
+                offsets,
+                places,
+                out,
+            )
+        for first, n in zip(places[:-1], sizes, strict=True):
+            yield out[first : first + n * n].reshape(n, n)
+
     def _place_any(
         self,
         one: AtomGroup,
@@ -129,6 +176,12 @@ def structure_runs(offsets: _Columns, n_atoms: int) -> list[tuple[int, int]]:
         stop = int(np.searchsorted(offsets, limit, side="right")) - 1
         bounds.append(max(stop, bounds[-1] + 1))
     return list(itertools.pairwise(bounds))
+
+
+def own_runs(offsets: _Columns) -> list[tuple[int, int]]:
+    """Return bounds of runs of structures for :meth:`AtomTiles.within`."""
+    pairs = np.concatenate([[0], np.cumsum(np.diff(offsets) ** 2)])
+    return structure_runs(pairs, _OWN_PAIRS)
 
 
 def _shared(left: AtomGroup, right: AtomGroup) -> tuple[_Columns, _Columns] | None:

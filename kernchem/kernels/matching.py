@@ -14,10 +14,10 @@ from kernchem._validation import is_positive, is_whole
 from kernchem.environments import Environments
 from kernchem.errors import KernchemWarning, SettingError
 from kernchem.kernels import matching_jit
-from kernchem.kernels.atom_tiles import AtomTiles, structure_runs
-from kernchem.kernels.coupling import Coupling, coupling_matrix
+from kernchem.kernels.atom_tiles import AtomTiles, own_runs, structure_runs
+from kernchem.kernels.coupling import Coupling
 from kernchem.kernels.features import Matrix, mirror_panels
-from kernchem.kernels.structure import StructureKernel, inner_kernel
+from kernchem.kernels.structure import StructureKernel
 
 __all__ = ["BestMatch", "REMatch"]
 
@@ -83,23 +83,21 @@ class _Matching(StructureKernel):
         return out, np.moveaxis(slopes, 0, -1)
 
     def _self(self, X: Environments) -> Matrix:
-        base, weights = inner_kernel(self.base), coupling_matrix(self.coupling)
+        tiles = AtomTiles(self.base, self.coupling, X, X)
+        runs = own_runs(X.offsets)
         values = np.empty(len(X))
         failures: list[tuple[int, float]] = []
 
-        def fill(start: int, stop: int) -> None:
+        def fill(first: int, last: int) -> None:
             out, none = np.empty((1, 1)), np.empty((0, 1, 1))
-            for k in range(start, stop):
-                item = X[k]
-                C = np.ascontiguousarray(
-                    weights[np.ix_(item.numbers, item.numbers)] * base(item.values)
-                )
-                bounds = np.array([0, len(C)])
-                tile = C, np.empty((0, *C.shape))
-                failures.append(self._match(tile, (bounds, bounds), (0, 0), True, out, none))
-                values[k] = out[0, 0]
+            for start, stop in runs[first:last]:
+                for k, C in enumerate(tiles.within(start, stop), start):
+                    bounds = np.array([0, len(C)])
+                    tile = C, np.empty((0, *C.shape))
+                    failures.append(self._match(tile, (bounds, bounds), (0, 0), True, out, none))
+                    values[k] = out[0, 0]
 
-        run_panels(fill, len(X), 16, self.n_jobs)
+        run_panels(fill, len(runs), 1, self.n_jobs)
         self._report(failures)
         return values
 

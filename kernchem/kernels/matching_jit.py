@@ -6,7 +6,7 @@ import numpy as np
 
 from kernchem._fastmath import exp
 from kernchem._numba import jit
-from kernchem.kernels.structure_jit import add_row
+from kernchem.kernels.structure_jit import add_row, dot
 
 __all__ = [
     "assign",
@@ -236,19 +236,11 @@ def _sweep(M, u, top, factor, sums):
         u[i] = -math.log(n * total) - highest
 
 
-@jit(fastmath=True)
-def _dot(x, y, n):
-    total = 0.0
-    for k in range(n):
-        total += x[k] * y[k]
-    return total
-
-
 @jit
 def _sum_of_products(A, B):
     total = 0.0
     for i in range(len(A)):
-        total += _dot(A[i], B[i], A.shape[1])
+        total += dot(A[i], B[i], A.shape[1])
     return total
 
 
@@ -262,7 +254,7 @@ def _links(P, links):
     n, m = P.shape
     for i in range(n):
         for k in range(i):
-            links[i, k] = m * _dot(P[i], P[k], m)
+            links[i, k] = m * dot(P[i], P[k], m)
 
 
 @jit
@@ -389,7 +381,7 @@ def _sensitivity(C, P, gamma, W):
         for j in range(m):
             beta[j] += P[i, j] * C[i, j]
     for i in range(n):
-        alpha[i] = _dot(P[i], C[i], m) - m * _dot(P[i], beta, m)
+        alpha[i] = dot(P[i], C[i], m) - m * dot(P[i], beta, m)
     _links(P, links)
     _solve(links, alpha, _WEAKEST / n, 0.0)
     for i in range(n):

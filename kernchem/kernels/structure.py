@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 
 from kernchem._threads import run_panels
 from kernchem.environments import Environments, as_environments
 from kernchem.errors import SettingError
 from kernchem.kernels import structure_jit
+from kernchem.kernels.atom_bases import (
+    base_with_gradient,
+    inner_kernel,
+    product_profile,
+    sees_differences,
+)
 from kernchem.kernels.atom_groups import (
     AtomGroup,
     atom_groups,
@@ -23,12 +28,11 @@ from kernchem.kernels.atom_groups import (
     on_shared_columns,
     row_panels,
 )
+from kernchem.kernels.atom_tiles import AtomTiles, own_runs
 from kernchem.kernels.base import RadialKernel
 from kernchem.kernels.coupling import Coupling, coupling_matrix
 from kernchem.kernels.declarations import holds_noise
-from kernchem.kernels.dot import Linear, Polynomial
 from kernchem.kernels.features import Matrix, mirror_panels
-from kernchem.kernels.vector import Gaussian
 
 __all__ = ["AtomSum", "Average", "StructureKernel"]
 
@@ -334,16 +338,15 @@ class AtomSum(StructureKernel):
         return out, np.moveaxis(slopes, 0, -1)
 
     def _self(self, X: Environments) -> Matrix:
-        base, weights = inner_kernel(self.base), coupling_matrix(self.coupling)
+        tiles = AtomTiles(self.base, self.coupling, X, X)
+        runs = own_runs(X.offsets)
         values = np.empty(len(X))
 
-        def fill(start: int, stop: int) -> None:
-            for k in range(start, stop):
-                item = X[k]
-                coupled = weights[np.ix_(item.numbers, item.numbers)]
-                values[k] = float((coupled * base(item.values)).sum())
+        def fill(first: int, last: int) -> None:
+            for start, stop in runs[first:last]:
+                values[start:stop] = [C.sum() for C in tiles.within(start, stop)]
 
-        run_panels(fill, len(X), 64, self.n_jobs)
+        run_panels(fill, len(runs), 1, self.n_jobs)
         return values
 
     def _add(
@@ -462,44 +465,6 @@ def _add_any(
     for k in range(len(slopes)):
         part = np.ascontiguousarray(gradient[:, :, k])
         structure_jit.add_values(part, weight, *owners, slopes[k])
-
-
-def base_with_gradient(
-    base: Any, left: Matrix, right: Matrix, with_gradient: bool
-) -> tuple[Matrix, Matrix]:
-    """Return any kernel between rows of features, and its derivatives (n, m, p) if asked for."""
-    if not with_gradient:
-        return np.ascontiguousarray(base(left, right)), np.empty((len(left), len(right), 0))
-    # Kernels know derivatives of one set of samples with itself only.
-    K, gradient = base(np.concatenate([left, right]), eval_gradient=True)
-    n = len(left)
-    return np.ascontiguousarray(K[:n, n:]), gradient[:n, n:]
-
-
-def inner_kernel(base: Any) -> Any:
-    """Return a copy of a kernel that starts no threads of its own."""
-    copy = clone(base)
-    for name in copy.get_params():
-        if name == "n_jobs" or name.endswith("__n_jobs"):
-            copy.set_params(**{name: 1})
-    return copy
-
-
-def product_profile(base: Any) -> tuple[int, float, int] | None:
-    """Return how a kernel follows from inner products and norms; None if it does not."""
-    if type(base) is Gaussian and not base.anisotropic:
-        return structure_jit.GAUSSIAN, 0.5 / base._width() ** 2, 1
-    if type(base) is Linear:
-        return structure_jit.POWER, 0.0, 1
-    if type(base) is Polynomial:
-        base._check()
-        return structure_jit.POWER, float(base.constant), int(base.degree)
-    return None
-
-
-def sees_differences(base: Any) -> bool:
-    """Return whether columns that are zero on both sides make no difference to a kernel."""
-    return isinstance(base, RadialKernel) and not base.anisotropic
 
 
 def _normalize(

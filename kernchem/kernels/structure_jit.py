@@ -5,7 +5,7 @@ import numpy as np
 from kernchem._fastmath import exp
 from kernchem._numba import jit
 
-__all__ = ["GAUSSIAN", "POWER", "add_products", "add_row", "add_values"]
+__all__ = ["GAUSSIAN", "POWER", "add_products", "add_row", "add_values", "dot", "place_own"]
 
 # What becomes of an inner product p of two atoms with squared norms n, m.
 GAUSSIAN = 0  # exp(min(2 p - n - m, 0) factor)
@@ -135,3 +135,65 @@ def add_values(values, weight, row_owners, column_owners, out):
                 total[j] += values[i, j]
             i += 1
         _collect(total, column_owners, weight, out[owner])
+
+
+@jit(fastmath=True)
+def dot(x, y, n):
+    """Return the inner product of the first ``n`` numbers of two rows."""
+    total = 0.0
+    for k in range(n):
+        total += x[k] * y[k]
+    return total
+
+
+@jit
+def place_own(
+    left,
+    right,
+    row_norms,
+    column_norms,
+    profile,
+    factor,
+    degree,
+    weight,
+    owners,
+    atoms,
+    offsets,
+    places,
+    out,
+):
+    """Write a kernel between two groups of atoms to its places, where they share a structure.
+
+    ``owners`` and ``atoms`` are those of both groups, ascending. The atoms of structure k begin at
+    ``offsets[k]``, its flat matrix at ``places[k]`` of ``out``.
+    """
+    row_owners, column_owners = owners
+    n_columns = len(right)
+    products, total = np.empty(n_columns), np.empty(n_columns)
+    first, last = 0, 0
+    for i in range(len(left)):
+        owner = row_owners[i]
+        while first < n_columns and column_owners[first] < owner:
+            first += 1
+        last = max(first, last)
+        while last < n_columns and column_owners[last] == owner:
+            last += 1
+        for j in range(first, last):
+            products[j] = dot(left[i], right[j], left.shape[1])
+        total[first:last] = 0.0
+        add_row(
+            products[first:last],
+            row_norms[i],
+            column_norms[first:last],
+            profile,
+            factor,
+            degree,
+            False,
+            total[first:last],
+            total[:0],
+        )
+        start = places[owner] + (atoms[0][i] - offsets[owner]) * (
+            offsets[owner + 1] - offsets[owner]
+        )
+        for j in range(first, last):
+            out[start + atoms[1][j] - offsets[owner]] = weight * total[j]

@@ -25,6 +25,7 @@ from kernchem.kernels import (
     Polynomial,
     REMatch,
     WhiteNoise,
+    atom_tiles,
 )
 from kernchem.kernels.atom_groups import AtomGroup, on_shared_columns, row_panels
 
@@ -159,6 +160,20 @@ def test_fixed_hyperparameters_have_no_gradient(rng):
     assert len(kernel.theta) == 0
     K, gradient = kernel(made(rng), eval_gradient=True)
     assert gradient.shape == (*K.shape, 0)
+
+
+@pytest.mark.parametrize("kind", [AtomSum, Average, BestMatch, REMatch])
+@pytest.mark.parametrize("base", ["gaussian", "polynomial", "laplacian"])
+def test_diagonals_do_not_depend_on_their_batch_or_threads(rng, kind, base, monkeypatch):
+    monkeypatch.setattr(atom_tiles, "_OWN_PAIRS", 12)
+    X = made(rng, (3, 1, 4, 2, 5, 1))
+    for batch in (X, in_blocks(X)):
+        kernel = kind(BASES[base], coupling={"C-O": 0.3}, normalize=False, n_jobs=1)
+        found = kernel.diag(batch)
+        assert_allclose(found, [kernel(batch[k : k + 1])[0, 0] for k in range(6)], rtol=1e-9)
+        kernel.n_jobs = 2
+        assert_array_equal(kernel.diag(batch), found)
+        assert_array_equal(kernel.diag(batch[:0]), [])
 
 
 @pytest.mark.slow
