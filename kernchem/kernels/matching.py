@@ -116,6 +116,7 @@ class BestMatch(_Matching):
     ----------
     base : kernel
         Kernel f between rows of features, of :mod:`kernchem.kernels` or of scikit-learn.
+        White noise is added outside: ``BestMatch(...) + WhiteNoise()``.
     coupling : {"same", "all", "heavy"} or mapping of str to float, default "same"
         Pairs that may be matched: of the same element, all ("alchemical" matching), or all without
         hydrogen; or weights S by name, e.g. ``{"C-N": 0.5}``, beside 1 for the same element.
@@ -140,7 +141,8 @@ class BestMatch(_Matching):
 
     Cost O(n_A^2 n_B) for each pair, n_A <= n_B (Hungarian method), beside the similarities of the
     atoms. Memory beside the result: the features once more in the columns in use, and 10 MiB per
-    thread, or the similarities of one pair of structures where they need more.
+    thread (16 with derivatives), or the similarities of one pair of structures where they need
+    more.
 
     References
     ----------
@@ -199,6 +201,7 @@ class REMatch(_Matching):
     ----------
     base : kernel
         Kernel f between rows of features, of :mod:`kernchem.kernels` or of scikit-learn.
+        White noise is added outside: ``REMatch(...) + WhiteNoise()``.
     gamma : float, default 0.1
         Weight of the entropy, in the units of f, > 0. Not among the hyperparameters that are
         optimised.

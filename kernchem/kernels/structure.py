@@ -262,6 +262,7 @@ class AtomSum(StructureKernel):
     ----------
     base : kernel
         Kernel f between rows of features, of :mod:`kernchem.kernels` or of scikit-learn.
+        White noise is added outside: ``AtomSum(...) + WhiteNoise()``.
     coupling : {"same", "all", "heavy"} or mapping of str to float, default "same"
         Pairs that are compared: of the same element, all, or all without hydrogen; or weights S by
         name, e.g. ``{"C-N": 0.5}``, beside 1 for the same element. Must be positive semi-definite.
@@ -406,6 +407,7 @@ class Average(AtomSum):
     ----------
     base : kernel
         Kernel f between rows of features, of :mod:`kernchem.kernels` or of scikit-learn.
+        White noise is added outside: ``Average(...) + WhiteNoise()``.
     coupling : {"same", "all", "heavy"} or mapping of str to float, default "same"
         Pairs that are compared, as in :class:`AtomSum`.
     normalize : bool, default False
