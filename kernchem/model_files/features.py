@@ -152,7 +152,8 @@ def training_from(
     if space is not None:
         basis = source.floats("basis", n, space.vectors.shape[1])
     features = features_from(source, n, n_parts)
-    training = TrainingSet(features, targets, weights, basis, first, member)
+    alike = source.rows("alike", n, len(kept)) if source.has("alike") else None
+    training = TrainingSet(features, targets, weights, basis, first, member, alike=alike)
     if len(kept) == n:
         return training, kept
     # Files of older versions do not hold them.

@@ -71,6 +71,8 @@ def kernel_model_to_json(model: KernelModel, output: Output) -> dict[str, Any]:
     )
     if training.label_weights is not None:
         output.put(label_weights=training.label_weights)
+    if training.alike is not None:
+        output.put(alike=training.alike)
     if training.basis is not None:
         output.put(basis=training.basis, linear_coef=model._linear_coef)
     names = getattr(model, "feature_names_in_", None)

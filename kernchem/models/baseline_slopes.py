@@ -90,7 +90,7 @@ def joint_slopes(columns: _Array, labels: _Array, model: KernelModel, std: _Arra
         gram, moments = distinct.T @ projected, projected.T @ targets
         if np.isinf(std).all():
             return np.asarray(np.linalg.lstsq(gram, moments, rcond=None)[0])
-        residuals, variances = solution.loo()
+        residuals, variances = solution.loo(model._training.partition)
     amplitudes = np.nanmean(residuals**2 / variances[:, None], axis=0)
     penalties = [np.diag(amplitude / std**2) for amplitude in amplitudes]
     return np.column_stack(

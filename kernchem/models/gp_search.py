@@ -246,7 +246,7 @@ class _Objective:
         if factor is None:
             return False
         solution = GeneralisedLeastSquares(factor, self.training.targets, self.training.basis)
-        errors = np.abs(solution.loo()[0])
+        errors = np.abs(solution.loo(self.training.partition)[0])
         known = np.isfinite(errors).all(axis=1)
         if not known.any():
             return False
@@ -406,7 +406,7 @@ def log_likelihood(
     objective = _Objective(training, kernel, settings, [])
     value, found = objective.evaluate(kernel, noise, slopes=slopes)
     n_labels, n_targets = training.n_labels, training.targets.shape[1]
-    factor, n_theta = -0.5 * n_labels * n_targets, len(kernel.theta)
+    factor, n_theta = -0.5 * float(np.mean(n_labels)) * n_targets, len(kernel.theta)
     return factor * value, factor * found[:n_theta] if len(found) else np.zeros(n_theta)
 
 

@@ -113,10 +113,12 @@ class GPR(IntervalModel):
     A fit costs n^3 flops beside the search, of which each step takes 1 to 3 n^3 on at most 2000
     rows; a prediction with error bar n^2. The factor stays in memory: n^2 numbers.
 
-    Samples with identical features are merged, as in :class:`kernchem.KRR`, and are left out
-    together; several labels of one sample that differ tell of the noise, whose density joins in
-    every score, while equal ones are one label with the sum of their weights. With known ``noise``
-    of the labels the standard deviation of a prediction holds the noise of ``alpha`` only.
+    Samples with identical features are left out together, and merged, as in :class:`kernchem.KRR`,
+    unless their labels differ in ``noise_groups``, or in known ``noise`` or weights beside it. Of
+    labels that were merged, those that differ tell of the noise, whose density joins in every
+    score, while equal ones are one label with the sum of their weights. Labels that are appended
+    are samples of their own. With known ``noise`` of the labels the standard deviation of a
+    prediction holds the noise of ``alpha`` only.
 
     scikit-learn's ``GaussianProcessRegressor`` is the same process with ``amplitude=1.0``,
     ``calibration=None`` and all of it in the kernel.
@@ -181,7 +183,8 @@ class GPR(IntervalModel):
         y : array (n_samples,) or (n_samples, n_targets)
             Labels, in any unit.
         sample_weight : array (n_samples,), optional
-            Weights w_i >= 0; a weight of 2 equals the sample given twice.
+            Weights w_i >= 0; a weight of 2 equals the sample given twice. They divide the noise of
+            alpha, and not known ``noise``.
         groups : array (n_samples,), optional
             Samples that are left out together while hyperparameters are chosen.
         noise : float or array (n_samples,), optional

@@ -218,7 +218,7 @@ class KernelModel(RegressorMixin, BaseEstimator):
     def _left_out(self, folds: list[_Rows] | None) -> _Array:
         """Return residuals (n, n_targets) of the distinct training samples."""
         solution = self._solution()
-        return solution.loo()[0] if folds is None else solution.cv(folds)
+        return solution.loo(folds)[0]
 
     def _solution(self) -> GeneralisedLeastSquares:
         """Return the solution of the fit, computed anew unless the model keeps it."""
@@ -415,7 +415,7 @@ class KernelModel(RegressorMixin, BaseEstimator):
     def _report(self, solution: GeneralisedLeastSquares, samples: Any) -> None:
         """Set the leave-one-out residuals, and name the molecules that have none."""
         training, kept = self._training, self._kept
-        residuals = solution.loo()[0]
+        residuals = solution.loo(training.partition)[0]
         self.loo_residuals_ = self._residuals_of_samples(training, residuals)
         lonely = np.flatnonzero(np.isnan(residuals).any(axis=1))
         if len(lonely) and self._space is not None:

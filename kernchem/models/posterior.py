@@ -51,26 +51,26 @@ class Queries:
 
 @dataclass(frozen=True)
 class Labels:
-    """The distinct labels of which targets are means, where some were repeated.
+    """The labels of which targets are means, where some were repeated.
 
     Attributes
     ----------
-    values : array (n, t)
+    values : array (n_labels, t)
         Labels.
-    member : array (n,)
+    member : array (n_labels,)
         Row of the target that each belongs to.
-    extra : array (n,)
+    extra : array (n_labels, t)
         Variance of its noise beyond that of the mean, in units of the kernel.
-    place : array (n_labels,)
-        Which of these each label of the caller is.
+    counted : array of bool (n_labels, t)
+        Whether it is the first one of equal labels of a target.
     first : array (n_targets,)
-        Which of these is the first of each target: errors are learnt from one label of each.
+        Which is the first label of each target: errors are learnt from one label of each.
     """
 
     values: _Array
     member: _Rows
     extra: _Array
-    place: _Rows
+    counted: npt.NDArray[np.bool_]
     first: _Rows
 
 
@@ -94,6 +94,8 @@ class Posterior:
         Variance of the noise of a new label, in units of the kernel.
     labels : Labels or None
         What targets are means of; None where each is a label.
+    partition : list of array of int or None
+        Rows that are left out together, as they are of one sample; None where each is one.
     scales : list of ScaleModel
         Correction of the standard deviations of each target; empty for none.
     quantiles : list of IsotonicCalibration
@@ -107,23 +109,23 @@ class Posterior:
     amplitudes: _Array
     noise: float
     labels: Labels | None = None
+    partition: list[_Rows] | None = None
     scales: list[ScaleModel] = field(default_factory=list)
     quantiles: list[IsotonicCalibration] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.residuals, self.variances = self.solution.loo()
+        self.residuals, self.variances = self.solution.loo(self.partition)
         #: Rows that can be left out.
         self.known = np.isfinite(self.residuals).all(axis=1) & (self.variances > 0.0)
         #: Standard deviations of one label of each target.
-        self.loo_std = np.sqrt(self._of_one(self.variances)[:, None] * self.amplitudes)
+        self.loo_std = np.sqrt(self._of_one(self.variances) * self.amplitudes)
         typical = np.mean(self.loo_std[self.known], axis=0) if self.known.any() else 1.0
         self.least_std = np.maximum(_LEAST_STD * typical, 1e-150) * np.ones(len(self.amplitudes))
 
     def _of_one(self, variances: _Array) -> _Array:
-        """Return variances (n,) of one label of each target from those of the targets."""
-        return (
-            variances if self.labels is None else variances + self.labels.extra[self.labels.first]
-        )
+        """Return variances (n, t) of one label of each target from those of the targets."""
+        own = np.repeat(variances[:, None], self.targets.shape[1], axis=1)
+        return own if self.labels is None else own + self.labels.extra[self.labels.first]
 
     def of_labels(self, std: _Array, variances: _Array) -> _Array:
         """Return standard deviations (n_labels, t) of all labels from those of one of each target.
@@ -134,18 +136,24 @@ class Posterior:
             return std
         member, extra = self.labels.member, self.labels.extra
         of_one = np.maximum(self._of_one(variances), 1e-300)
-        ratios = np.sqrt((variances[member] + extra) / of_one[member])
-        return np.asarray((std[member] * ratios[:, None])[self.labels.place])
+        ratios = np.sqrt((variances[member, None] + extra) / of_one[member])
+        return np.asarray(std[member] * ratios)
 
-    def _residuals_of_labels(self, residuals: _Array) -> tuple[_Array, _Rows]:
-        """Return residuals of distinct labels, one row each, and the row of their target.
+    def _residuals_of_labels(self, residuals: _Array) -> _Array:
+        """Return residuals (n_labels, t) of labels.
 
         All labels of a target are left out together: each is compared with the same prediction.
         """
         if self.labels is None:
-            return residuals, np.arange(len(residuals))
-        member = self.labels.member
-        return self.labels.values - (self.targets - residuals)[member], member
+            return residuals
+        return self.labels.values - (self.targets - residuals)[self.labels.member]
+
+    def _counted(self, target: int, rows: npt.NDArray[np.bool_]) -> tuple[_Rows, _Rows]:
+        """Return the labels that intervals count, and their rows, of the chosen rows."""
+        if self.labels is None:
+            return np.flatnonzero(rows), np.flatnonzero(rows)
+        chosen = np.flatnonzero(self.labels.counted[:, target] & rows[self.labels.member])
+        return chosen, self.labels.member[chosen]
 
     def learn_errors(self, likeness: _Array | None) -> None:
         """Fit scale models and quantiles to the leave-one-out residuals.
@@ -154,7 +162,13 @@ class Posterior:
         """
         known, errors = self.known, self.residuals
         if self.labels is not None:
-            errors = self._residuals_of_labels(errors)[0][self.labels.first]
+            errors = self._residuals_of_labels(errors)[self.labels.first]
+        if self.partition is not None:
+            # One row of each sample: others would tell of its errors.
+            known = np.zeros_like(known)
+            known[[rows[0] for rows in self.partition]] = True
+            known &= self.known
+        plain = self.loo_std.copy()
         self.scales, self.quantiles = [], []
         for t in range(self.targets.shape[1]):
             residuals = errors[known, t]
@@ -171,6 +185,8 @@ class Posterior:
             if len(residuals):
                 std = np.maximum(self.loo_std[known, t], self.least_std[t])
                 self.quantiles.append(IsotonicCalibration().fit(residuals, std))
+        for rows in self.partition or []:
+            self.loo_std[rows[1:]] = (plain[rows[1:]] * self.loo_std[rows[0]]) / plain[rows[0]]
 
     def take_errors(
         self, scales: list[ScaleModel], quantiles: list[IsotonicCalibration], origin: _Rows
@@ -222,29 +238,26 @@ class Posterior:
 
     def left_out(self, folds: list[_Rows] | None) -> tuple[_Array, _Array]:
         """Return residuals (n, t) of targets and plain deviations (n_labels, t) of labels."""
-        if folds is None:
-            residuals, variances = self.solution.loo()
-        else:
-            residuals, blocks = self.solution.left_out(folds)
-            variances = np.full(self.factor.n, np.nan)
-            for rows, block in zip(folds, blocks, strict=True):
-                variances[rows] = np.einsum("ii->i", block)
-        std = np.sqrt(self._of_one(variances)[:, None] * self.amplitudes)
+        residuals, variances = self.solution.loo(folds)
+        std = np.sqrt(self._of_one(variances) * self.amplitudes)
         return residuals, self.of_labels(std, variances)
 
     def jackknife(self, panels: Iterator[Queries], coverage: float) -> list[tuple[_Array, _Array]]:
         """Return exact jackknife+ intervals for each target."""
         if not self.known.any():
             raise SettingError("no sample can be left out; use method='gaussian'")
-        errors, member = self._residuals_of_labels(self.residuals)
-        errors, rows = errors[self.known[member]], member[self.known[member]]
+        errors = self._residuals_of_labels(self.residuals)
         ends: list[list[tuple[_Array, _Array]]] = [[] for _ in range(self.targets.shape[1])]
         for queries in panels:
             mean = self.mean(queries)
             weights = self.solution.weights(queries.cross, queries.basis)
             for t, found in enumerate(ends):
-                left_out = mean[:, t, None] - weights * self.residuals[:, t]
-                found.append(jackknife_plus(errors[:, t], left_out[:, rows], coverage))
+                shifts = weights * self.residuals[:, t]
+                for rows in self.partition or []:
+                    shifts[:, rows] = shifts[:, rows].sum(axis=1, keepdims=True)
+                chosen, rows = self._counted(t, self.known)
+                left_out = mean[:, t, None] - shifts[:, rows]
+                found.append(jackknife_plus(errors[chosen, t], left_out, coverage))
         return [_joined(found) for found in ends]
 
     def cv_plus(
@@ -258,8 +271,7 @@ class Posterior:
             numbers[rows] = number
         if not usable:
             raise SettingError("no fold can be left out; use other folds, or method='calibrated'")
-        errors, member = self._residuals_of_labels(residuals)
-        errors, fold = errors[numbers[member] >= 0], numbers[member][numbers[member] >= 0]
+        errors = self._residuals_of_labels(residuals)
         ends: list[list[tuple[_Array, _Array]]] = [[] for _ in range(self.targets.shape[1])]
         for queries in panels:
             mean = self.mean(queries)
@@ -267,7 +279,8 @@ class Posterior:
             for t, found in enumerate(ends):
                 shifts = [weights[:, rows] @ residuals[rows, t] for rows in usable]
                 by_fold = mean[:, t, None] - np.stack(shifts, axis=1)
-                found.append(cv_plus(errors[:, t], fold, by_fold, coverage))
+                chosen, rows = self._counted(t, numbers >= 0)
+                found.append(cv_plus(errors[chosen, t], numbers[rows], by_fold, coverage))
         return [_joined(found) for found in ends]
 
 

@@ -22,7 +22,7 @@ from kernchem.models.kernel_model import KernelModel, panels, require_choice, se
 from kernchem.models.posterior import Labels, Posterior, Queries
 from kernchem.models.training_set import LabelErrors, TrainingSet
 from kernchem.models.unsettled import LATE, Unsettled, late
-from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares, distinct_labels
+from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares, equal_labels
 from kernchem.structures import as_structures
 from kernchem.uncertainty import IsotonicCalibration, ScaleModel
 
@@ -244,7 +244,8 @@ class ProcessModel(KernelModel):
     ) -> None:
         """Find what comes from leaving samples out."""
         self.__dict__.pop("_unsettled", None)
-        self.loo_residuals_ = self._residuals_of_samples(self._training, solution.loo()[0])
+        residuals = solution.loo(self._training.partition)[0]
+        self.loo_residuals_ = self._residuals_of_samples(self._training, residuals)
         self._finish(factor, solution, learnt)
 
     def _late(self) -> Unsettled | None:
@@ -345,19 +346,25 @@ class ProcessModel(KernelModel):
         if basis is None:
             basis = np.zeros((len(training), 0))
         noise, labels = self._noise_of_new_labels(), self._repeated_labels()
-        return Posterior(factor, solution, training.targets, basis, amplitudes, noise, labels)
+        return Posterior(
+            *(factor, solution, training.targets, basis, amplitudes, noise),
+            labels=labels,
+            partition=training.partition,
+        )
 
     def _repeated_labels(self) -> Labels | None:
         """Return the labels that were merged into targets, if any were."""
         training = self._training
         if training.label_weights is None:
             return None
-        values, weights, member, place = distinct_labels(
-            self._labels[self._kept], training.label_weights, training.member
-        )
+        values, member = self._labels[self._kept], training.member
         noise = noise_variances(self._noise_levels, training, self._diagonal)[member]
-        extra = noise * (training.weights[member] / weights - 1.0)
-        return Labels(values, member, extra, place, place[training.first])
+        extra, counted = np.zeros_like(values), np.zeros(values.shape, dtype=bool)
+        for t, own in enumerate(values.T):
+            first, weights = equal_labels(own, training.label_weights, member)
+            extra[:, t] = noise * (training.weights[member] / weights - 1.0)
+            counted[first, t] = True
+        return Labels(values, member, extra, counted, training.first)
 
     @cached_property
     def _posterior(self) -> Posterior:
@@ -380,20 +387,20 @@ class ProcessModel(KernelModel):
             return np.full(targets.shape[1], self._noise_levels.amplitude)
         noise = noise_variances(self._noise_levels, training, self._diagonal) + self.jitter_
         if self.amplitude == "lml":
-            free = max(training.n_labels - len(solution.coef), 1)
+            free = np.maximum(training.n_labels - len(solution.coef), 1)
             found = np.einsum("it,it->t", targets, solution.dual)
             if training.repeats is not None:
                 found += training.repeats.quadratic(noise)
             found /= free
         else:
-            residuals, variances = solution.loo()
+            residuals, variances = solution.loo(training.partition)
             scores = residuals**2 / variances[:, None]
             known = np.isfinite(scores).all(axis=1)
-            found, number = scores[known].sum(axis=0), int(known.sum())
+            found, number = scores[known].sum(axis=0), np.full(targets.shape[1], known.sum())
             if training.repeats is not None:
                 found += training.repeats.quadratic(noise)
-                number += int(training.repeats.more.sum())
-            found /= max(number, 1)
+                number += training.repeats.n_more
+            found /= np.maximum(number, 1)
         # Labels that are all explained leave an amplitude of zero; error bars are above it.
         return np.asarray(np.maximum(found, np.finfo(float).tiny))
 

@@ -93,6 +93,17 @@ class LabelErrors:
         """Return the number of the group of each of n labels."""
         return np.zeros(n, dtype=np.int64) if self.groups is None else self.groups
 
+    def key_of(self, row: int, weights: _Array) -> tuple[float, ...]:
+        """Return what labels of one sample must share to be merged: their noise.
+
+        Labels of one group whose weights differ have noise in proportion to 1 / weight, which means
+        are weighted by; known variances do not follow the weights.
+        """
+        key = [] if self.groups is None else [float(self.groups[row])]
+        if self.variances is not None:
+            key += [float(self.variances[row]), float(weights[row])]
+        return tuple(key)
+
     def take(self, rows: _Rows) -> LabelErrors:
         """Return those of some of the labels; the groups stay the same."""
         return replace(
@@ -164,6 +175,9 @@ class TrainingSet:
         Weight of the label of each of the caller's samples, where some of these were merged.
     repeats : Repeats or None
         What those labels tell beside their means.
+    alike : array (n,) or None
+        Number of the sample that each row is of, where labels of one sample have noise of their own
+        and are rows of their own.
     room : Room
         Where rows of features that are appended go.
     """
@@ -177,6 +191,7 @@ class TrainingSet:
     errors: LabelErrors = LabelErrors()
     label_weights: _Array | None = None
     repeats: Repeats | None = None
+    alike: _Rows | None = None
     room: Room = field(default_factory=Room, repr=False, compare=False)
 
     @classmethod
@@ -189,23 +204,27 @@ class TrainingSet:
         samples: Iterable[Any] | None = None,
         errors: LabelErrors = LabelErrors(),
     ) -> TrainingSet:
-        """Merge samples that agree in features, linear part and group of noise.
+        """Merge samples that agree in features, linear part and noise.
 
         With ``samples``, those of which the bytes agree, as of features of atoms. Their weights
         are added and their labels averaged, so a weight of two and a repetition give the same
-        model, and a sample cannot be predicted from its own copy.
+        model. Those of other noise are told to be ``alike``: a sample cannot be predicted from its
+        own copy.
         """
-        keys: dict[tuple[bytes, bytes, int], int] = {}
+        keys: dict[tuple[Any, ...], int] = {}
+        numbers: dict[tuple[Any, ...], int] = {}
         member = np.empty(len(features), dtype=np.int64)
         first: list[int] = []
+        alike: list[int] = []
         for row, values in enumerate(features if samples is None else samples):
             part = b"" if basis is None else basis[row].tobytes()
             # Adding 0.0 turns -0.0 into 0.0, whose bytes differ.
             own = (values + 0.0).tobytes() if samples is None else values
-            key = (own, part, 0 if errors.groups is None else int(errors.groups[row]))
+            key = (own, part, *errors.key_of(row, weights))
             member[row] = keys.setdefault(key, len(keys))
             if member[row] == len(first):
                 first.append(row)
+                alike.append(numbers.setdefault((own, part), len(numbers)))
         chosen = np.array(first, dtype=np.int64)
         total: _Array = np.bincount(member, weights).astype(np.float64)
         sums = [np.bincount(member, weights * column) for column in labels.T]
@@ -221,6 +240,7 @@ class TrainingSet:
             errors=errors.merged(member, chosen, weights),
             label_weights=None if unique else weights,
             repeats=None if unique else Repeats.of(labels, weights, member),
+            alike=None if len(numbers) == len(first) else np.array(alike),
         )
 
     @classmethod
@@ -240,9 +260,17 @@ class TrainingSet:
         return len(self.targets)
 
     @property
-    def n_labels(self) -> int:
-        """Number of labels of each target."""
-        return len(self) + (0 if self.repeats is None else int(self.repeats.more.sum()))
+    def n_labels(self) -> int | _Rows:
+        """Number of labels, of each target."""
+        return len(self) + (0 if self.repeats is None else self.repeats.n_more)
+
+    @property
+    def partition(self) -> list[_Rows] | None:
+        """Rows of each sample, which are left out together; None where each is one row."""
+        if self.alike is None:
+            return None
+        order = np.argsort(self.alike, kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(self.alike[order])) + 1)
 
     def take(self, rows: _Rows, *, square: bool) -> TrainingSet:
         """Return some of the distinct samples; ``square`` features are a kernel matrix."""
@@ -258,6 +286,7 @@ class TrainingSet:
             own,
             self.errors.take(rows),
             repeats=None if self.repeats is None else self.repeats.take(rows),
+            alike=None if self.alike is None else self.alike[rows],
         )
 
     def appended(
@@ -276,6 +305,7 @@ class TrainingSet:
             errors,
             None if weights is None else np.concatenate([weights, np.ones(n_new)]),
             None if self.repeats is None else self.repeats.appended(n_new),
+            None if self.alike is None else self._alike_with(n_new),
             self.room,
         )
 
@@ -295,7 +325,13 @@ class TrainingSet:
             self.errors.take(left),
             None if self.label_weights is None else self.label_weights[kept],
             None if self.repeats is None else self.repeats.take(left),
+            None if self.alike is None else self.alike[left],
         )
+
+    def _alike_with(self, n_new: int) -> _Rows:
+        """Return the numbers of samples, and those of further ones."""
+        assert self.alike is not None
+        return np.concatenate([self.alike, self.alike.max() + 1 + np.arange(n_new)])
 
     def sample(
         self, n_rows: int, folds: list[_Rows] | None, *, square: bool
@@ -315,6 +351,8 @@ class TrainingSet:
     def folds(self, fold_of_sample: _Rows | None) -> list[_Rows] | None:
         """Return the distinct samples of each fold; copies leave with the first that is in one.
 
+        Without folds these are the rows of each sample, or None for one row at a time.
+
         Raises
         ------
         SettingError
@@ -322,11 +360,13 @@ class TrainingSet:
             it from.
         """
         if fold_of_sample is None:
-            return None
-        fold = np.full(len(self), -1)
+            return self.partition
+        sample = np.arange(len(self)) if self.alike is None else self.alike
+        fold = np.full(int(sample.max()) + 1, -1)
         # Of several copies the last that is written stays: the first one.
         inside = np.flatnonzero(fold_of_sample >= 0)[::-1]
-        fold[self.member[inside]] = fold_of_sample[inside]
+        fold[sample[self.member[inside]]] = fold_of_sample[inside]
+        fold = fold[sample]
         folds = [np.flatnonzero(fold == number) for number in np.unique(fold[fold >= 0])]
         if not folds:
             raise SettingError(

@@ -3,7 +3,7 @@
 from kernchem.solvers.cholesky import CholeskyFactor
 from kernchem.solvers.gls import GeneralisedLeastSquares
 from kernchem.solvers.path import RegularisationPath
-from kernchem.solvers.repeats import Repeats, distinct_labels
+from kernchem.solvers.repeats import Repeats, equal_labels
 from kernchem.solvers.scores import Score, likelihood, predictive
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "RegularisationPath",
     "Repeats",
     "Score",
-    "distinct_labels",
+    "equal_labels",
     "likelihood",
     "predictive",
 ]

@@ -132,14 +132,21 @@ class GeneralisedLeastSquares:
         inner = self.reduction @ (self.reduction.T @ columns)
         return np.asarray(self._factor.solve(columns) - inner)
 
-    def loo(self) -> tuple[_Array, _Array]:
+    def loo(self, folds: list[npt.NDArray[np.int64]] | None = None) -> tuple[_Array, _Array]:
         """Return leave-one-out residuals (n, t) and variances (n,), noise included.
 
         The residual of row i is ``y_i - f_-i(x_i)`` with kernel and linear part refitted without
-        row i. Rows without which the linear part is not determined carry NaN.
+        row i, or without its fold where there are ``folds``. Rows without which the linear part is
+        not determined carry NaN.
         """
-        variance = self._loo_variance()
-        return self.dual * variance[:, None], variance
+        if folds is None:
+            variance = self._loo_variance()
+            return self.dual * variance[:, None], variance
+        residuals, blocks = self.left_out(folds)
+        variance = np.full(len(self.dual), np.nan)
+        for rows, block in zip(folds, blocks, strict=True):
+            variance[rows] = np.einsum("ii->i", block)
+        return residuals, variance
 
     def _loo_variance(self) -> _Array:
         inverse = self._factor.diag_inverse()
@@ -166,7 +173,12 @@ class GeneralisedLeastSquares:
         """
         residuals = np.full_like(self.dual, np.nan)
         covariances = []
+        single = self._loo_variance() if any(len(rows) == 1 for rows in folds) else None
         for rows in folds:
+            if single is not None and len(rows) == 1:
+                residuals[rows] = self.dual[rows] * single[rows, None]
+                covariances.append(single[rows, None])
+                continue
             covariance = np.full((len(rows), len(rows)), np.nan)
             if not self._spans(rows):
                 reduction = self.reduction[rows]

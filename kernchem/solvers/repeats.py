@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Repeats", "distinct_labels"]
+__all__ = ["Repeats", "equal_labels"]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -26,11 +26,11 @@ class Repeats:
 
     Attributes
     ----------
-    more : array (n,)
-        Number m - 1 of labels beyond the first one of each distinct sample.
+    more : array (n, t)
+        Number m - 1 of labels beyond the first one of each distinct sample and target.
     spread : array (n, t)
-        Weighted mean of the squared deviations from the mean, of each target.
-    logs : array (n,)
+        Weighted mean of the squared deviations from the mean.
+    logs : array (n, t)
         The last two terms.
     """
 
@@ -42,59 +42,63 @@ class Repeats:
     def of(cls, labels: _Array, weights: _Array, member: _Rows) -> Repeats:
         """Return those of labels (n_labels, t) with weights; ``member`` numbers the samples.
 
-        Equal labels of a sample are one, as :func:`distinct_labels` has it.
+        Equal labels of a sample are one, as :func:`equal_labels` has it.
         """
-        labels, weights, member, _ = distinct_labels(labels, weights, member)
         totals = np.bincount(member, weights)
-        shares = weights / totals[member]
-        means = np.stack([np.bincount(member, shares * one) for one in labels.T], axis=1)
-        squares = shares[:, None] * (labels - means[member]) ** 2
-        return cls(
-            np.bincount(member) - 1,
-            np.stack([np.bincount(member, one) for one in squares.T], axis=1, dtype=float),
-            -np.bincount(member, np.log(shares)).astype(float),
-        )
+        more, spread, logs = [], [], []
+        for y in labels.T:
+            first, own = equal_labels(y, weights, member)
+            sample, shares = member[first], own[first] / totals[member[first]]
+            squares = shares * (y[first] - np.bincount(sample, shares * y[first])[sample]) ** 2
+            more.append(np.bincount(sample) - 1)
+            spread.append(np.bincount(sample, squares).astype(np.float64))
+            logs.append(-np.bincount(sample, np.log(shares)).astype(np.float64))
+        return cls(np.stack(more, axis=1), np.stack(spread, axis=1), np.stack(logs, axis=1))
 
     def take(self, rows: _Rows) -> Repeats:
         """Return those of some distinct samples."""
         return Repeats(self.more[rows], self.spread[rows], self.logs[rows])
 
+    def of_targets(self, which: npt.NDArray[np.bool_]) -> Repeats:
+        """Return those of some targets."""
+        return Repeats(self.more[:, which], self.spread[:, which], self.logs[:, which])
+
     def appended(self, n_new: int) -> Repeats:
         """Return these and those of further samples of one label each."""
-        return Repeats(
-            np.pad(self.more, (0, n_new)),
-            np.pad(self.spread, ((0, n_new), (0, 0))),
-            np.pad(self.logs, (0, n_new)),
-        )
+        room = ((0, n_new), (0, 0))
+        return Repeats(np.pad(self.more, room), np.pad(self.spread, room), np.pad(self.logs, room))
+
+    @property
+    def n_more(self) -> _Rows:
+        """Number of labels of each target beyond the first ones, array (t,)."""
+        return np.asarray(self.more.sum(axis=0))
 
     def quadratic(self, noise: _Array) -> _Array:
         """Return the sum of the first terms, array (t,), with the variances v (n,)."""
         return np.asarray(np.sum(self.spread / noise[:, None], axis=0))
 
-    def volume(self, noise: _Array) -> float:
-        """Return the sum of all other terms, but for log 2 pi."""
-        return float(np.sum(self.more * np.log(noise) + self.logs))
+    def volume(self, noise: _Array) -> _Array:
+        """Return the sum of all other terms, but for log 2 pi, array (t,)."""
+        return np.asarray(np.sum(self.more * np.log(noise)[:, None] + self.logs, axis=0))
 
     def slopes(self, noise: _Array, amplitudes: _Array) -> _Array:
         """Return the slopes along v, array (n,), averaged over targets.
 
         Variances are in units of ``amplitudes`` (t,).
         """
-        squares = np.mean(self.spread / amplitudes, axis=1)
-        return np.asarray((self.more - squares / noise) / noise)
+        found = np.mean(self.more - self.spread / amplitudes / noise[:, None], axis=1)
+        return np.asarray(found / noise)
 
 
-def distinct_labels(
-    labels: _Array, weights: _Array, member: _Rows
-) -> tuple[_Array, _Array, _Rows, _Rows]:
-    """Merge equal labels of the same sample: one label that was given twice, not two that agree.
+def equal_labels(labels: _Array, weights: _Array, member: _Rows) -> tuple[_Rows, _Array]:
+    """Find equal labels of the same sample: one that was given twice, not two that agree.
 
     So a repetition of sample and label is a weight of two, which tells nothing of the noise.
 
     Parameters
     ----------
-    labels : array (n_labels, t)
-        All labels.
+    labels : array (n_labels,)
+        All labels of one target.
     weights : array (n_labels,)
         Their weights.
     member : array (n_labels,)
@@ -102,12 +106,12 @@ def distinct_labels(
 
     Returns
     -------
-    labels, weights, member : array (n, t), array (n,), array (n,)
-        The same of distinct ones, whose weights are summed.
-    place : array (n_labels,)
-        Which of these each label is.
+    first : array (n,)
+        The first one of each distinct label of a sample.
+    weights : array (n_labels,)
+        Sum of the weights of the labels that equal each one.
     """
     both = np.column_stack([member, labels])
     _, first, place = np.unique(both, axis=0, return_index=True, return_inverse=True)
     place = place.reshape(-1)
-    return labels[first], np.bincount(place, weights).astype(float), member[first], place
+    return first.astype(np.int64), np.bincount(place, weights).astype(np.float64)[place]

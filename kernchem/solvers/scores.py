@@ -11,7 +11,7 @@ minus twice a log density per label.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -96,22 +96,22 @@ def likelihood(
     """
     n, p = factor.n, len(solution.coef)
     quadratic = np.einsum("it,it->t", targets, solution.dual)
-    volume = factor.logdet() + solution.logdet()
-    n_labels = n
+    volume = np.full(len(quadratic), factor.logdet() + solution.logdet())
+    free = np.full(len(quadratic), n - p)
     if repeats is not None and noise is not None:
         quadratic = quadratic + repeats.quadratic(noise)
         volume += repeats.volume(noise)
-        n_labels += int(repeats.more.sum())
-    free = n_labels - p
-    best = quadratic / max(free, 1)
+        free += repeats.n_more
+    best = quadratic / np.maximum(free, 1)
     scales = best if amplitude is None else np.broadcast_to(amplitude, best.shape)
     varying = scales > 0.0
     if not varying.any() or n <= p:
         return Score(np.inf, None)
-    quadratic, scales = quadratic[varying], scales[varying]
-    value = np.mean(quadratic / scales + free * (np.log(scales) + _LOG_2PI)) + volume
+    quadratic, scales, free = quadratic[varying], scales[varying], free[varying]
+    n_labels = float(np.mean(free)) + p
+    value = np.mean(quadratic / scales + free * (np.log(scales) + _LOG_2PI) + volume[varying])
     value /= n_labels
-    along = float(free - np.mean(quadratic / scales)) / n_labels
+    along = float(np.mean(free - quadratic / scales)) / n_labels
     if not slopes:
         return Score(float(value), None, along)
     Q = _projected(factor, solution)
@@ -120,7 +120,7 @@ def likelihood(
     Q /= n_labels
     if repeats is None or noise is None:
         return Score(float(value), Q, along)
-    by_noise = replace(repeats, spread=repeats.spread[:, varying]).slopes(noise, scales)
+    by_noise = repeats.of_targets(varying).slopes(noise, scales)
     return Score(float(value), Q, along, by_noise / n_labels)
 
 
@@ -175,14 +175,7 @@ def predictive(
     section 5.4.2, https://doi.org/10.7551/mitpress/3206.001.0001
     """
     dual = solution.dual
-    if folds is None:
-        residuals, variances = solution.loo()
-        blocks = None
-    else:
-        residuals, blocks = solution.left_out(folds)
-        variances = np.full(factor.n, np.nan)
-        for rows, covariance in zip(folds, blocks, strict=True):
-            variances[rows] = np.einsum("ii->i", covariance)
+    residuals, variances = solution.loo(folds)
     known = np.isfinite(residuals).all(axis=1) & (variances > 0.0)
     count = int(known.sum())
     if count == 0:
@@ -190,24 +183,24 @@ def predictive(
     e, v = residuals[known], variances[known, None]
     roots = np.sqrt(v)
     linear = 2.0 * np.sqrt(2.0) * np.sum(np.abs(e) / roots, axis=0)
-    quadratic, volume, n_labels = np.zeros_like(linear), count * np.log(2.0), count
-    volume += float(np.sum(np.log(v)))
+    quadratic, counts = np.zeros_like(linear), np.full(len(linear), count)
+    volume = np.full(len(linear), count * np.log(2.0) + np.sum(np.log(v)))
     if repeats is not None and noise is not None:
-        more = int(repeats.more.sum())
-        quadratic, n_labels = repeats.quadratic(noise), count + more
-        volume += repeats.volume(noise) + more * _LOG_2PI
-    # Where linear / s + quadratic / s^2 + n_labels log s^2 is least.
-    root = np.sqrt(linear**2 + 16.0 * n_labels * quadratic)
-    best = ((linear + root) / (4.0 * n_labels)) ** 2
+        quadratic, counts = repeats.quadratic(noise), counts + repeats.n_more
+        volume += repeats.volume(noise) + repeats.n_more * _LOG_2PI
+    # Where linear / s + quadratic / s^2 + counts log s^2 is least.
+    root = np.sqrt(linear**2 + 16.0 * counts * quadratic)
+    best = ((linear + root) / (4.0 * counts)) ** 2
     amplitudes = best if amplitude is None else np.broadcast_to(amplitude, best.shape)
     varying = amplitudes > 0.0
     if not varying.any():
         return Score(np.inf, None)
     e, amplitudes = e[:, varying], amplitudes[varying]
     linear, quadratic = linear[varying] / np.sqrt(amplitudes), quadratic[varying] / amplitudes
-    value = np.mean(linear + quadratic) + n_labels * np.mean(np.log(amplitudes)) + volume
+    counts, n_labels = counts[varying], float(np.mean(counts[varying]))
+    value = np.mean(linear + quadratic + counts * np.log(amplitudes) + volume[varying])
     value /= n_labels
-    along = float(1.0 - np.mean(linear / 2.0 + quadratic) / n_labels)
+    along = float(np.mean(counts - linear / 2.0 - quadratic)) / n_labels
     if not slopes:
         return Score(float(value), None, along)
     # Derivatives of J with respect to residuals and variances, zero where nothing is known.
@@ -219,11 +212,11 @@ def predictive(
     weights = 1.0 - 0.5 * np.mean(factors * np.abs(e) / roots, axis=1)
     by_variance[known] = weights / v[:, 0] / n_labels
     adjoint = _left_out_adjoint(
-        factor, solution, residuals, variances, by_residual, by_variance, folds, blocks
+        factor, solution, residuals, variances, by_residual, by_variance, folds
     )
     if repeats is None or noise is None:
         return Score(float(value), adjoint, along)
-    by_noise = replace(repeats, spread=repeats.spread[:, varying]).slopes(noise, amplitudes)
+    by_noise = repeats.of_targets(varying).slopes(noise, amplitudes)
     return Score(float(value), adjoint, along, by_noise / n_labels)
 
 
@@ -235,28 +228,29 @@ def _left_out_adjoint(
     by_residual: _Array,
     by_variance: _Array,
     folds: list[_Rows] | None,
-    blocks: list[_Array] | None,
 ) -> _Array:
     """Return W from the derivatives of a score by residuals and variances.
 
     With e = S a, S = Q_BB^-1, da = -Q dK a and dQ = -Q dK Q, the part of a block is
     ``-(sym(a (Q g)') + Q G Q)`` with g = S e' and G the derivative by Q_BB.
     """
+    blocks = [] if folds is None else solution.left_out(folds)[1]
     Q = _projected(factor, solution)
-    if folds is None or blocks is None:
+    if folds is None:
         slopes = np.nan_to_num(by_residual * variances[:, None])
         own = (slopes * residuals).sum(axis=1) + by_variance * variances**2
         # Nowhere below zero, whatever the amplitude.
         W = _outer_sum(Q, np.sqrt(np.nan_to_num(own)))
     else:
-        slopes, W = np.zeros_like(by_residual), np.zeros_like(Q)
+        slopes, parts = np.zeros_like(by_residual), np.zeros_like(Q)
         for rows, covariance in zip(folds, blocks, strict=True):
             if not np.isfinite(covariance).all():
                 continue
             slopes[rows] = covariance @ by_residual[rows]
             G = slopes[rows] @ residuals[rows].T
             G = 0.5 * (G + G.T) + (covariance * by_variance[rows]) @ covariance
-            W += Q[:, rows] @ G @ Q[rows]
+            parts[rows] = G @ Q[rows]
+        W = Q @ parts
     outer = (Q @ slopes) @ solution.dual.T
     W -= 0.5 * (outer + outer.T)
     return W

@@ -175,6 +175,7 @@ def test_the_score_has_the_density_of_the_scatter(problem, weights, folds):
 def test_slopes_of_the_search_are_those_of_finite_differences(problem, optimizer, known, amplitude):
     X, y, weights = problem
     errors = LabelErrors.of(np.full(len(y), 0.2) if known else None, MEMBER % 2, len(y))
+    weights = np.ones(len(y)) if known else weights
     training = TrainingSet.distinct(X, y, weights, errors=errors)
     assert len(training) == 9
     settings = Settings(optimizer, varied=True, alpha=None, amplitude=amplitude, folds=None)
