@@ -11,9 +11,17 @@ import numpy.typing as npt
 from kernchem._validation import as_numbers, check_labels
 from kernchem.errors import CompositionError, LabelError, UnknownElementError
 from kernchem.models.composition import CompositionSpace
+from kernchem.solvers import equal_labels
 from kernchem.structures import Structures
 
-__all__ = ["Level", "LevelQueries", "Levels", "check_level_labels", "mean_labels"]
+__all__ = [
+    "Level",
+    "LevelQueries",
+    "Levels",
+    "check_level_labels",
+    "label_variances",
+    "mean_labels",
+]
 
 _Array = npt.NDArray[np.float64]
 _Rows = npt.NDArray[np.int64]
@@ -180,6 +188,21 @@ def mean_labels(labels: _Array, member: _Rows, n: int) -> tuple[_Array, _Array]:
     np.add.at(counts, member, there)
     np.add.at(sums, member, np.where(there, labels, 0.0))
     return np.where(counts > 0, sums / np.maximum(counts, 1.0), np.nan), counts
+
+
+def label_variances(labels: _Array, member: _Rows) -> _Array:
+    """Return what each label (n_samples, n_levels) has more of noise than the mean of its sample.
+
+    Variances in units of that of one label; NaN for a missing one. Equal labels of a sample at a
+    level are one label of as much weight.
+    """
+    out = np.full(labels.shape, np.nan)
+    for t, column in enumerate(labels.T):
+        there = np.flatnonzero(np.isfinite(column))
+        own = member[there]
+        weights = equal_labels(column[there], np.ones(len(there)), own)[1]
+        out[there, t] = 1.0 / weights - 1.0 / np.bincount(own)[own]
+    return out
 
 
 def check_level_labels(y: Any, n_samples: int, names: Any = str) -> _Array:

@@ -205,7 +205,7 @@ class JointProcess:
     # -- what was left out ------------------------------------------------------------------------
 
     def left_out(self, folds: list[_Rows] | None) -> tuple[_Array, _Array]:
-        """Return residuals (n, T) and variances (n, T) of labels, all of a fold's left out.
+        """Return residuals (n, T) and variances (n, T) of mean labels, all of a fold's left out.
 
         Folds hold molecules; None leaves out one at a time, at all levels.
         """

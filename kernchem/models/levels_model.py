@@ -18,7 +18,13 @@ from kernchem.elements import formula
 from kernchem.errors import KernchemWarning, LabelError, SettingError
 from kernchem.models.gp_search import Settings
 from kernchem.models.kernel_model import KernelModel, require_choice
-from kernchem.models.levels import LevelQueries, Levels, check_level_labels, mean_labels
+from kernchem.models.levels import (
+    LevelQueries,
+    Levels,
+    check_level_labels,
+    label_variances,
+    mean_labels,
+)
 from kernchem.models.levels_covariance import Autoregressive, Coregional
 from kernchem.models.levels_joint import JointProcess, JointSettings
 from kernchem.models.levels_recursive import RecursiveProcess, chosen_steps
@@ -284,14 +290,19 @@ class LevelsModel(KernelModel):
     def _learn_errors(self) -> None:
         """Set the residuals of labels left out, and learn intervals from them."""
         residuals, variances = self._process.left_out(None)
-        std = np.sqrt(np.maximum(variances, 0.0))
+        member = self._training.member
+        noises = np.array([level.noise**2 for level in self.levels_])
+        of_labels = variances[member] + noises * label_variances(self._labels, member)
+        std = np.sqrt(np.maximum(of_labels, 0.0))
         self.loo_residuals_ = self._residuals_of_samples(self._training, residuals)
-        spread = std[self._training.member]
-        self.loo_std_ = self._like_labels(np.where(np.isfinite(self._labels), spread, np.nan))
+        self.loo_std_ = self._like_labels(std)
         self._quantiles: list[IsotonicCalibration | None] = []
-        for own, width in zip(residuals.T, std.T, strict=True):
-            known = np.isfinite(own) & (width > 0.0)
-            fitted = IsotonicCalibration().fit(own[known], width[known]) if known.any() else None
+        errors = self.loo_residuals_.reshape(std.shape)
+        for own, width in zip(errors.T, std.T, strict=True):
+            there = np.flatnonzero(np.isfinite(own) & (width > 0.0))
+            # One label of each molecule, as predictions are of one.
+            known = there[np.unique(member[there], return_index=True)[1]]
+            fitted = IsotonicCalibration().fit(own[known], width[known]) if len(known) else None
             self._quantiles.append(fitted)
 
     # -- labels that are known -------------------------------------------------------------------

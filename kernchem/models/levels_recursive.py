@@ -272,10 +272,11 @@ class RecursiveProcess:
     # -- what was left out ------------------------------------------------------------------------
 
     def left_out(self, folds: list[_Rows] | None) -> tuple[_Array, _Array]:
-        """Return residuals (n, T) and variances (n, T) of labels, all of a fold's left out.
+        """Return residuals (n, T) and variances (n, T) of mean labels, all of a fold's left out.
 
         Folds hold molecules; None leaves out one at a time, at all levels. Exact, with slopes and
-        offsets found without the fold.
+        offsets found without the fold; each level below has the noise of one label, as in
+        predictions.
         """
         data = self.data
         residuals = np.full((len(data), data.n_levels), np.nan)
@@ -304,6 +305,10 @@ class RecursiveProcess:
         fitted = t > 0 and self.steps[t].rho is None
         fixed = float(self.steps[t].rho or 0.0)
         scale = self.data.levels[t - 1].scale if t else 1.0
+        if t:
+            # Variances of one label of the level below.
+            lower, single = self.data.levels[t - 1], variances[:, t - 1].copy()
+            single[lower.rows] += self.noise(t - 1) * (1.0 - 1.0 / lower.weights)
         if fitted:
             coefficient = float(solution.coef[-1, 0])
             gain, spread = solution.coef_weights()[-1], solution.coef_covariance()[-1, -1]
@@ -311,7 +316,7 @@ class RecursiveProcess:
             rows = level.rows[group]
             error, variance = own[group, 0], amplitude * np.einsum("ii->i", block)
             if t:
-                below, below_variance = residuals[rows, t - 1], variances[rows, t - 1]
+                below, below_variance = residuals[rows, t - 1], single[rows]
                 rho, uncertain = fixed, 0.0
                 if fitted:
                     # Slope, its variance and covariance with the labels, without the fold.

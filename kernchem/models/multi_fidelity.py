@@ -85,7 +85,8 @@ class MultiFidelityGPR(LevelsModel):
         hyperparameters but for slopes that are fitted by ``method="recursive"``, which are found
         anew. NaN where there is no label.
     loo_std_ : array (n_samples, n_levels) or (n_samples,)
-        Standard deviations of those residuals.
+        Standard deviations of those residuals: what a fit without the molecule predicts for a new
+        label. Of a label that was given m times, the noise is that of a mean of m.
     jitter_ : float
         Largest number that had to be added to a diagonal; 0.0 unless a warning said so.
     trials_ : list of Trial
@@ -252,8 +253,8 @@ class MultiFidelityGPR(LevelsModel):
         coverage : float, default 0.9
             Probability, above 0 and below 1.
         method : {"calibrated", "gaussian"}, default "calibrated"
-            Standard deviation times the factor that holds for ``loo_residuals_``, or times that of
-            a normal distribution.
+            Standard deviation times the factor that holds for ``loo_residuals_``, of the first
+            label of each molecule, or times that of a normal distribution.
         level : int, default -1
             Number of the level from 0; -1 is the top.
 
