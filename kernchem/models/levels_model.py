@@ -58,7 +58,8 @@ class FidelityLevel:
     std : float
         Prior standard deviation of that process, in the unit of the labels.
     noise : float
-        Standard deviation of the noise, in the unit of the labels.
+        Standard deviation of the noise of one label, in the unit of the labels; learnt from means
+        of the labels of each molecule.
     """
 
     n_labels: int

@@ -109,9 +109,11 @@ class MultiFidelityGPR(LevelsModel):
     search. A prediction costs the kernel with all molecules, its error bar n_t^2 more.
 
     With nested labels without noise, "recursive" and "joint" are the same process. With one level
-    all methods are ``GPR(calibration=None)``.
+    and no label repeated, all methods are ``GPR(calibration=None)``.
 
-    Identical samples are merged, and the labels of each level averaged.
+    Identical samples are merged, and the labels of each level averaged: a mean of m labels has 1/m
+    of the variance of the noise. Noise is learnt from these means alone; how the labels of one
+    molecule scatter about their mean, from which :class:`kernchem.GPR` learns too, does not count.
 
     References
     ----------
