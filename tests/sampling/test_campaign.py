@@ -1,8 +1,5 @@
 """Stop rules by hand, the journal under cuts, answers from files, and models that follow labels."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
@@ -22,7 +19,7 @@ from kernchem.kernels import Laplacian
 from kernchem.models import GPR, KRR, DeltaLearner
 from kernchem.sampling import Budget, Patience, ProjectedGain, TargetError
 from kernchem.sampling.campaign.folder import Journal
-from kernchem.sampling.campaign.following import Follower, bounds_of_mae, describe
+from kernchem.sampling.campaign.following import Follower, bounds_of_mae
 from kernchem.sampling.campaign.oracles import make_oracle, read_answers, write_questions
 from kernchem.sampling.campaign.stop import stop_rule
 
@@ -224,28 +221,6 @@ def test_a_delta_learner_keeps_its_hyperparameters():
 
 def test_no_residuals_have_no_bounds():
     assert bounds_of_mae(np.full(3, np.nan), 0) == (None, None, None)
-
-
-def test_settings_are_described_alike_in_every_process():
-    def made():
-        return GPR(Laplacian(2.0), descriptor=CoulombMatrix(), random_state=np.arange(3))
-
-    assert describe(made()) == describe(made())
-    assert describe(made()) != describe(made().set_params(random_state=np.arange(1, 4)))
-    assert "0x" not in describe({"a": [object(), len], "b": made()})
-
-
-def test_groups_of_text_are_described_alike_in_every_process():
-    script = "import numpy as np; from kernchem.sampling.campaign.following import describe; "
-    script += "print(describe(np.array([f'a{k}' for k in range(5)], dtype=object)))"
-    told = {
-        subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
-        for _ in range(2)
-    }
-    assert len(told) == 1
-    assert b"array(5,) object" in told.pop()
-    others = [np.array(["a", k], dtype=object) for k in ("b", "c")]
-    assert describe(others[0]) != describe(others[1])
 
 
 def test_damaged_folders(tmp_path):
