@@ -22,7 +22,7 @@ from kernchem.model_files.values import decode, encode, fields, number, text
 from kernchem.models import GPR
 from kernchem.models.error_likeness import ErrorLikeness
 from kernchem.models.gp_search import Noise
-from kernchem.models.training_set import LabelErrors
+from kernchem.models.label_errors import LabelErrors
 from kernchem.uncertainty import IsotonicCalibration, ScaleModel
 
 __all__ = ["gpr_from_json", "gpr_to_json"]

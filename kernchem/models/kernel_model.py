@@ -22,9 +22,10 @@ from kernchem.kernels import NAMED_KERNELS
 from kernchem.kernels.declarations import indefinite_cause
 from kernchem.models.composition import CompositionSpace
 from kernchem.models.joint import JointKernel, with_columns
+from kernchem.models.label_errors import LabelErrors
 from kernchem.models.recipes import RECIPES
 from kernchem.models.terms import Terms, joined, kernel_for, with_widths
-from kernchem.models.training_set import LabelErrors, TrainingSet, fold_numbers
+from kernchem.models.training_set import TrainingSet, fold_numbers
 from kernchem.models.tuning import Trial, kernel_matrix
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares
 from kernchem.structure import Structure

@@ -18,6 +18,7 @@ from kernchem.elements import formula
 from kernchem.errors import KernchemWarning, LabelError, SettingError
 from kernchem.models.gp_search import Settings
 from kernchem.models.kernel_model import KernelModel, require_choice
+from kernchem.models.label_errors import LabelErrors
 from kernchem.models.levels import (
     LevelQueries,
     Levels,
@@ -29,7 +30,7 @@ from kernchem.models.levels_covariance import Autoregressive, Coregional
 from kernchem.models.levels_joint import JointProcess, JointSettings
 from kernchem.models.levels_recursive import RecursiveProcess, chosen_steps
 from kernchem.models.levels_search import chosen_settings
-from kernchem.models.training_set import LabelErrors, TrainingSet
+from kernchem.models.training_set import TrainingSet
 from kernchem.structures import Structures, as_structures
 from kernchem.uncertainty import IsotonicCalibration
 

@@ -19,8 +19,9 @@ from kernchem.models.error_likeness import ErrorLikeness
 from kernchem.models.gp_search import Noise, Settings, choose, noise_variances
 from kernchem.models.joint import JointKernel, descriptors_of
 from kernchem.models.kernel_model import KernelModel, panels, require_choice, settled
+from kernchem.models.label_errors import LabelErrors
 from kernchem.models.posterior import Labels, Posterior, Queries
-from kernchem.models.training_set import LabelErrors, TrainingSet
+from kernchem.models.training_set import TrainingSet
 from kernchem.models.unsettled import LATE, Unsettled, late
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares, equal_labels
 from kernchem.structures import as_structures

@@ -9,7 +9,8 @@ import kernchem
 from kernchem import GPR
 from kernchem.kernels import Gaussian, Laplacian
 from kernchem.models.gp_search import Settings, _Objective
-from kernchem.models.training_set import LabelErrors, TrainingSet
+from kernchem.models.label_errors import LabelErrors
+from kernchem.models.training_set import TrainingSet
 from kernchem.uncertainty import ScaleModel, cv_plus, jackknife_plus
 
 SAMPLE = np.array([0, 1, 2, 1, 3, 4, 5, 1, 6, 4, 7, 8, 8, 0])

@@ -11,7 +11,8 @@ import kernchem
 from kernchem import GPR
 from kernchem.kernels import Gaussian, Laplacian
 from kernchem.models.gp_search import Settings, _Objective
-from kernchem.models.training_set import LabelErrors, TrainingSet
+from kernchem.models.label_errors import LabelErrors
+from kernchem.models.training_set import TrainingSet
 from kernchem.solvers import CholeskyFactor, GeneralisedLeastSquares, Repeats, predictive
 from kernchem.uncertainty import cv_plus, jackknife_plus
 
