@@ -123,11 +123,15 @@ def test_nothing_to_leave_out_is_an_infinite_score(problem):
     assert score("predictive", K, 0.2, y, linear, None, everything).value == np.inf
 
 
-def test_a_label_that_cannot_be_left_out_does_not_count(problem):
+@pytest.mark.parametrize("folds", [None, FOLDS[1:]])
+def test_a_label_that_cannot_be_left_out_does_not_count(problem, folds):
     _, K, y = problem
-    lonely = np.eye(len(y))[:, :1]
-    found = score("predictive", K, 0.2, y, lonely, None, slopes=True)
-    rest = score("predictive", K[1:, 1:], 0.2, y[1:], None, None, slopes=True)
+    lonely, all_folds = np.eye(len(y))[:, :1], folds
+    if folds is not None:
+        # The first one is in a fold with another, and takes it along.
+        all_folds, folds = [np.array([0, 3]), *folds], [rows - 1 for rows in folds]
+    found = score("predictive", K, 0.2, y, lonely, None, all_folds, slopes=True)
+    rest = score("predictive", K[1:, 1:], 0.2, y[1:], None, None, folds, slopes=True)
     assert_allclose(found.value, rest.value, rtol=1e-12)
     assert_allclose(found.adjoint[1:, 1:], rest.adjoint, rtol=1e-9, atol=1e-12)
 

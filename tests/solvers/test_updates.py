@@ -64,6 +64,7 @@ def test_append_a_few(problem, rng, inverted):
         CholeskyFactor(K.copy(), noise), y, basis).loo()[1], rtol=1e-9)  # fmt: skip
     other = CholeskyFactor(K[:21, :21].copy(), noise[:21])
     other = other.append(K[21:, :21], A[21:, 21:])
+    assert_allclose(other.kernel_matrix(np.diag(K)), K, rtol=1e-14)
     require_factor_of(other, A, rng)
     assert_allclose(other.kernel_matrix(np.diag(K)), K, rtol=1e-14)
 
