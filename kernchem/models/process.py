@@ -346,11 +346,15 @@ class ProcessModel(KernelModel):
         basis = training.basis
         if basis is None:
             basis = np.zeros((len(training), 0))
-        noise, labels = self._noise_of_new_labels(), self._repeated_labels()
         return Posterior(
-            *(factor, solution, training.targets, basis, amplitudes, noise),
-            labels=labels,
-            partition=training.partition,
+            factor,
+            solution,
+            training.targets,
+            basis,
+            amplitudes,
+            self._noise_of_new_labels(),
+            self._repeated_labels(),
+            training.partition,
         )
 
     def _repeated_labels(self) -> Labels | None:

@@ -38,12 +38,18 @@ def test_the_user_is_asked(tmp_path):
     assert not (tmp_path / "questions.xyz").exists()
 
 
-@pytest.mark.filterwarnings("ignore:.*cannot be left out")
-def test_answers_can_be_corrected(tmp_path):
-    data, labels, table = pool(30), pool(30)[TARGET], tmp_path / "answers.csv"
-    learner = campaign(tmp_path, stop=18)
+def asked_for(folder):
+    """Return a pool, its labels, the file for answers, and a campaign with its first questions."""
+    data = pool(30)
+    learner = campaign(folder, stop=18)
     learner.oracle = None
     first = learner.run(data).waiting_
+    return data, data[TARGET], folder / "answers.csv", learner, first
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be left out")
+def test_answers_can_be_corrected(tmp_path):
+    data, labels, table, learner, first = asked_for(tmp_path)
     answer(table, first, np.where(first == first[2], 7.0, labels[first]))
     second = learner.run(data).waiting_
     answer(table, first, labels[first])
@@ -61,10 +67,7 @@ def test_answers_can_be_corrected(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*cannot be left out")
 def test_a_failure_can_be_mended_by_an_answer(tmp_path):
-    data, labels, table = pool(30), pool(30)[TARGET], tmp_path / "answers.csv"
-    learner = campaign(tmp_path, stop=18)
-    learner.oracle = None
-    first = learner.run(data).waiting_
+    data, labels, table, learner, first = asked_for(tmp_path)
     answer(table, first[1:], labels[first[1:]])
     table.write_text(f"{table.read_text()}\n{first[0]},,no convergence")
     second = learner.run(data).waiting_

@@ -19,14 +19,12 @@ class StopRule(ABC):
     """Why a campaign ends.
 
     ``rule_1 | rule_2`` ends it when one of them says so, ``rule_1 & rule_2`` when both do.
-
-    Attributes
-    ----------
-    needs_errors : bool
-        Whether it judges leave-one-out errors, which some models do not have.
     """
 
-    needs_errors = False
+    @property
+    def needs_errors(self) -> bool:
+        """Whether it judges leave-one-out errors, which some models do not have; by default not."""
+        return False
 
     @abstractmethod
     def reason(self, history: History) -> str | None:
@@ -274,7 +272,7 @@ class _Joined(StopRule):
     rules: tuple[StopRule, ...]
 
     @property
-    def needs_errors(self) -> bool:  # type: ignore[override]
+    def needs_errors(self) -> bool:
         """Whether one of them does."""
         return any(rule.needs_errors for rule in self.rules)
 
