@@ -22,7 +22,7 @@ from scipy.linalg import qr, solve_triangular
 from kernchem.errors import SettingError
 from kernchem.solvers.cholesky import CholeskyFactor
 
-__all__ = ["GeneralisedLeastSquares", "alone_in_basis"]
+__all__ = ["GeneralisedLeastSquares", "alone_in_basis", "diagonal_of"]
 
 _Array = npt.NDArray[np.float64]
 
@@ -143,10 +143,7 @@ class GeneralisedLeastSquares:
             variance = self._loo_variance()
             return self.dual * variance[:, None], variance
         residuals, blocks = self.left_out(folds)
-        variance = np.full(len(self.dual), np.nan)
-        for rows, block in zip(folds, blocks, strict=True):
-            variance[rows] = np.einsum("ii->i", block)
-        return residuals, variance
+        return residuals, diagonal_of(folds, blocks, len(residuals))
 
     def _loo_variance(self) -> _Array:
         inverse = self._factor.diag_inverse()
@@ -254,3 +251,13 @@ class GeneralisedLeastSquares:
 def alone_in_basis(orthonormal: _Array) -> npt.NDArray[np.bool_]:
     """Return which rows of an orthonormal basis span a direction that no other row has."""
     return np.asarray((orthonormal**2).sum(axis=1) > _SPANNED)
+
+
+def diagonal_of(
+    folds: list[npt.NDArray[np.int64]], covariances: list[_Array], n_rows: int
+) -> _Array:
+    """Return the variances (n_rows,) in the covariances of folds; NaN for a row in none."""
+    variances = np.full(n_rows, np.nan)
+    for rows, covariance in zip(folds, covariances, strict=True):
+        variances[rows] = np.einsum("ii->i", covariance)
+    return variances

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.linalg import blas
 
 from kernchem.solvers.cholesky import CholeskyFactor
-from kernchem.solvers.gls import GeneralisedLeastSquares
+from kernchem.solvers.gls import GeneralisedLeastSquares, diagonal_of
 from kernchem.solvers.repeats import Repeats
 
 __all__ = ["Score", "likelihood", "predictive"]
@@ -175,7 +175,12 @@ def predictive(
     section 5.4.2, https://doi.org/10.7551/mitpress/3206.001.0001
     """
     dual = solution.dual
-    residuals, variances = solution.loo(folds)
+    if folds is None:
+        blocks = None
+        residuals, variances = solution.loo()
+    else:
+        residuals, blocks = solution.left_out(folds)
+        variances = diagonal_of(folds, blocks, factor.n)
     known = np.isfinite(residuals).all(axis=1) & (variances > 0.0)
     count = int(known.sum())
     if count == 0:
@@ -212,7 +217,7 @@ def predictive(
     weights = 1.0 - 0.5 * np.mean(factors * np.abs(e) / roots, axis=1)
     by_variance[known] = weights / v[:, 0] / n_labels
     adjoint = _left_out_adjoint(
-        factor, solution, residuals, variances, by_residual, by_variance, folds
+        factor, solution, residuals, variances, by_residual, by_variance, folds, blocks
     )
     if repeats is None or noise is None:
         return Score(float(value), adjoint, along)
@@ -228,15 +233,15 @@ def _left_out_adjoint(
     by_residual: _Array,
     by_variance: _Array,
     folds: list[_Rows] | None,
+    blocks: list[_Array] | None,
 ) -> _Array:
     """Return W from the derivatives of a score by residuals and variances.
 
     With e = S a, S = Q_BB^-1, da = -Q dK a and dQ = -Q dK Q, the part of a block is
     ``-(sym(a (Q g)') + Q G Q)`` with g = S e' and G the derivative by Q_BB.
     """
-    blocks = [] if folds is None else solution.left_out(folds)[1]
     Q = _projected(factor, solution)
-    if folds is None:
+    if folds is None or blocks is None:
         slopes = np.nan_to_num(by_residual * variances[:, None])
         own = (slopes * residuals).sum(axis=1) + by_variance * variances**2
         # Nowhere below zero, whatever the amplitude.
